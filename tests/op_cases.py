@@ -1,0 +1,8 @@
+"""The registry: every public op has at least one case here, and ``test_ops.py`` runs each through every transform."""
+
+from cases import activation
+from op_case import Case
+
+CASES: list[Case] = [
+    *activation.CASES,
+]
