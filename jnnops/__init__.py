@@ -1,6 +1,6 @@
 """The neural-network ops of ``tf.nn`` for JAX: pure functions on ``jax.lax``."""
 
-from jnnops import activation, layers, recurrent
+from jnnops import layers
 from jnnops.activation import (
     bias_add,
     crelu,
@@ -24,35 +24,94 @@ from jnnops.activation import (
     xw_plus_b,
     zero_fraction,
 )
+from jnnops.classification import (
+    log_softmax,
+    sigmoid_cross_entropy_with_logits,
+    softmax,
+    softmax_cross_entropy_with_logits,
+    sparse_softmax_cross_entropy_with_logits,
+    weighted_cross_entropy_with_logits,
+)
+from jnnops.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    convolution,
+)
+from jnnops.ctc import CTCDecoded, SparseTensorValue, ctc_greedy_decoder, ctc_loss
+from jnnops.normalization import (
+    FusedBatchNormResult,
+    Moments,
+    batch_normalization,
+    fused_batch_norm,
+    l2_normalize,
+    moments,
+)
+from jnnops.pooling import (
+    avg_pool,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    max_pool,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
 
 __all__ = [
+    "CTCDecoded",
+    "FusedBatchNormResult",
+    "Moments",
     "RNNCell",
     "RNNResult",
-    "activation",
+    "SparseTensorValue",
+    "avg_pool",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_normalization",
     "bias_add",
     "bidirectional_dynamic_rnn",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "convolution",
     "crelu",
+    "ctc_greedy_decoder",
+    "ctc_loss",
     "dropout",
     "dynamic_rnn",
     "elu",
+    "fused_batch_norm",
     "gelu",
     "general_dropout",
+    "l2_normalize",
     "layers",
     "leaky_relu",
-    "recurrent",
+    "log_softmax",
+    "max_pool",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "moments",
     "relu",
     "relu6",
     "relu_layer",
     "relu_x",
     "selu",
     "sigmoid",
+    "sigmoid_cross_entropy_with_logits",
     "silu",
+    "softmax",
+    "softmax_cross_entropy_with_logits",
     "softplus",
     "softsign",
+    "sparse_softmax_cross_entropy_with_logits",
     "stateless_dropout",
     "swish",
     "tanh",
+    "weighted_cross_entropy_with_logits",
     "xw_plus_b",
     "zero_fraction",
 ]

@@ -25,7 +25,7 @@ def bad(match: str, error: type[Exception] = ValueError, /, **change: Any) -> Ba
     return Bad(match, error, change)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """One call of an op.
 

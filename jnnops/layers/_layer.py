@@ -7,6 +7,9 @@ import jax
 
 T = TypeVar("T")
 
+# How kernels are drawn unless the caller says otherwise, as TensorFlow does: Glorot and Bengio, 2010.
+GLOROT_UNIFORM = jax.nn.initializers.glorot_uniform()
+
 
 def static(**options: Any) -> Any:
     """Declares a setting of a layer: part of the tree's structure, not a leaf, so it must be hashable.

@@ -1,0 +1,496 @@
+"""Recurrent cells: one step of a recurrent network, for ``dynamic_rnn`` and the layers ``RNN`` and ``Bidirectional``.
+
+A cell maps inputs ``[batch, in_features]`` and a state to ``(output, new_state)``. Names of fields, the layout of
+kernels (the inputs' rows above the state's) and the order of gates are TensorFlow's, so the arrays of a TensorFlow
+checkpoint are taken as they are: ``BasicLSTMCell(kernel=..., bias=...)``. ``init`` draws new ones.
+
+Inputs, state and weights promote to one dtype, which the output and the new state have. For 16-bit dtypes the operands
+of matrix products are 16-bit, and all else is computed in float32.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, check_rank, check_shape
+from jnnops.layers._layer import layer, static
+
+__all__ = ["BasicLSTMCell", "BasicRNNCell", "GRUCell", "LSTMCell", "LSTMStateTuple"]
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+class LSTMStateTuple(NamedTuple):
+    """The state of an LSTM: its memory ``c`` and its last output ``h``, or the sizes of both."""
+
+    c: Any
+    h: Any
+
+
+@layer
+class BasicRNNCell:
+    """The simplest cell: ``activation([inputs, state] @ kernel + bias)`` is both the output and the new state.
+
+    Attributes:
+        kernel: ``[in_features + num_units, num_units]``.
+        bias: ``[num_units]``.
+        activation: A module-level function, tanh unless given.
+
+    Example:
+        >>> cell = nn.layers.BasicRNNCell.init(4, 3, key=jax.random.key(0))
+        >>> output, state = cell(jnp.ones((2, 4)), cell.zero_state(2, jnp.float32))
+        >>> output.shape, state.shape
+        ((2, 3), (2, 3))
+
+    References:
+        ``tf.compat.v1.nn.rnn_cell.BasicRNNCell``.
+    """
+
+    kernel: jax.Array
+    bias: jax.Array
+    activation: Activation = static(default=jnp.tanh)
+
+    @classmethod
+    def init(
+        cls,
+        in_features: int,
+        num_units: int,
+        *,
+        activation: Activation = jnp.tanh,
+        dtype: DTypeLike = jnp.float32,
+        key: jax.Array,
+    ) -> "BasicRNNCell":
+        """Draws the kernel uniformly as Glorot and Bengio (2010) do, and sets the bias to 0."""
+        rows, units = _sizes("BasicRNNCell", in_features, num_units)
+        key = as_key("BasicRNNCell", key)
+        kernel = _glorot_uniform(key, (rows + units, units), dtype)
+        return cls(kernel=kernel, bias=jnp.zeros(units, dtype), activation=activation)
+
+    @property
+    def num_units(self) -> int:
+        """The width of the output and of the state."""
+        return self.bias.shape[-1]
+
+    @property
+    def output_size(self) -> int:
+        """The width of the output."""
+        return self.num_units
+
+    @property
+    def state_size(self) -> int:
+        """The width of the state."""
+        return self.num_units
+
+    def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
+        """Zeros ``[batch_size, num_units]``."""
+        return jnp.zeros((batch_size, self.num_units), dtype)
+
+    def __call__(self, inputs: ArrayLike, state: ArrayLike) -> tuple[jax.Array, jax.Array]:
+        """Returns ``(output, new_state)``, which are the same."""
+        cell, x, h = _promote("BasicRNNCell", self, inputs=inputs, state=state)
+        _check_step("BasicRNNCell", x, cell.kernel, cell.bias, state=(h, self.num_units))
+        output = _basic_rnn(cell, x, h)
+        return output, output
+
+
+@jax.jit
+def _basic_rnn(cell: BasicRNNCell, inputs: jax.Array, state: jax.Array) -> jax.Array:
+    return cell.activation(_affine(inputs, state, cell.kernel, cell.bias)).astype(inputs.dtype)
+
+
+@layer
+class GRUCell:
+    r"""The gated recurrent unit, whose new state is a mixture of the old one and a candidate.
+
+    .. math::
+        r, u &= \sigma([x, h] W_\text{gate} + b_\text{gate}) \\
+        c &= \text{activation}([x, r h] W_\text{candidate} + b_\text{candidate}) \\
+        h' &= u h + (1 - u) c
+
+    The reset gate multiplies the state before the product, as in the paper's first version; cuDNN and PyTorch apply
+    it after, so their weights give other results here.
+
+    Attributes:
+        gate_kernel: ``[in_features + num_units, 2 num_units]``, gates in the order reset, update.
+        gate_bias: ``[2 num_units]``.
+        candidate_kernel: ``[in_features + num_units, num_units]``.
+        candidate_bias: ``[num_units]``.
+        activation: A module-level function, tanh unless given.
+
+    Example:
+        >>> cell = nn.layers.GRUCell.init(4, 3, key=jax.random.key(0))
+        >>> output, state = cell(jnp.ones((2, 4)), cell.zero_state(2, jnp.float32))
+        >>> output.shape, state.shape
+        ((2, 3), (2, 3))
+
+    References:
+        ``tf.compat.v1.nn.rnn_cell.GRUCell``. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder
+        for Statistical Machine Translation", 2014.
+    """
+
+    gate_kernel: jax.Array
+    gate_bias: jax.Array
+    candidate_kernel: jax.Array
+    candidate_bias: jax.Array
+    activation: Activation = static(default=jnp.tanh)
+
+    @classmethod
+    def init(
+        cls,
+        in_features: int,
+        num_units: int,
+        *,
+        activation: Activation = jnp.tanh,
+        dtype: DTypeLike = jnp.float32,
+        key: jax.Array,
+    ) -> "GRUCell":
+        """Draws the kernels uniformly as Glorot and Bengio (2010) do, and sets the biases of the gates to 1."""
+        rows, units = _sizes("GRUCell", in_features, num_units)
+        gate_key, candidate_key = jax.random.split(as_key("GRUCell", key))
+        return cls(
+            gate_kernel=_glorot_uniform(gate_key, (rows + units, 2 * units), dtype),
+            gate_bias=jnp.ones(2 * units, dtype),
+            candidate_kernel=_glorot_uniform(candidate_key, (rows + units, units), dtype),
+            candidate_bias=jnp.zeros(units, dtype),
+            activation=activation,
+        )
+
+    @property
+    def num_units(self) -> int:
+        """The width of the output and of the state."""
+        return self.candidate_bias.shape[-1]
+
+    @property
+    def output_size(self) -> int:
+        """The width of the output."""
+        return self.num_units
+
+    @property
+    def state_size(self) -> int:
+        """The width of the state."""
+        return self.num_units
+
+    def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
+        """Zeros ``[batch_size, num_units]``."""
+        return jnp.zeros((batch_size, self.num_units), dtype)
+
+    def __call__(self, inputs: ArrayLike, state: ArrayLike) -> tuple[jax.Array, jax.Array]:
+        """Returns ``(output, new_state)``, which are the same."""
+        op, units = "GRUCell", self.num_units
+        cell, x, h = _promote(op, self, inputs=inputs, state=state)
+        _check_step(op, x, cell.candidate_kernel, cell.candidate_bias, prefix="candidate_", state=(h, units))
+        check_shape(op, "gate_kernel", cell.gate_kernel, (cell.candidate_kernel.shape[0], 2 * units), "two gates")
+        check_shape(op, "gate_bias", cell.gate_bias, (2 * units,), "two gates")
+        output = _gru(cell, x, h)
+        return output, output
+
+
+@jax.jit
+def _gru(cell: GRUCell, inputs: jax.Array, state: jax.Array) -> jax.Array:
+    gates = jax.nn.sigmoid(_affine(inputs, state, cell.gate_kernel, cell.gate_bias))
+    reset, update = jnp.split(gates, 2, axis=-1)
+    h = state.astype(gates.dtype)
+    reset_state = (reset * h).astype(state.dtype)
+    candidate = cell.activation(_affine(inputs, reset_state, cell.candidate_kernel, cell.candidate_bias))
+    return (update * h + (1 - update) * candidate).astype(state.dtype)
+
+
+@layer
+class BasicLSTMCell:
+    r"""The plain LSTM: :class:`LSTMCell` without peepholes, clipping and projection.
+
+    .. math::
+        i, j, f, o &= [x, h] W + b \\
+        c' &= \sigma(f + \text{forget\_bias})\, c + \sigma(i)\, \text{activation}(j) \\
+        h' &= \sigma(o)\, \text{activation}(c')
+
+    Attributes:
+        kernel: ``[in_features + num_units, 4 num_units]``, gates in the order input, new input, forget, output.
+        bias: ``[4 num_units]``.
+        forget_bias: Added to the forget gate, so that a new cell remembers. 0 for weights of cuDNN or PyTorch, whose
+            gates stand in another order too.
+        activation: A module-level function, tanh unless given.
+
+    Example:
+        >>> cell = nn.layers.BasicLSTMCell.init(4, 3, key=jax.random.key(0))
+        >>> output, state = cell(jnp.ones((2, 4)), cell.zero_state(2, jnp.float32))
+        >>> output.shape, state.c.shape, state.h.shape
+        ((2, 3), (2, 3), (2, 3))
+
+    References:
+        ``tf.compat.v1.nn.rnn_cell.BasicLSTMCell``. Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997.
+        Zaremba et al., "Recurrent Neural Network Regularization", 2014.
+    """
+
+    kernel: jax.Array
+    bias: jax.Array
+    forget_bias: float = static(default=1.0)
+    activation: Activation = static(default=jnp.tanh)
+
+    @classmethod
+    def init(
+        cls,
+        in_features: int,
+        num_units: int,
+        *,
+        forget_bias: float = 1.0,
+        activation: Activation = jnp.tanh,
+        dtype: DTypeLike = jnp.float32,
+        key: jax.Array,
+    ) -> "BasicLSTMCell":
+        """Draws the kernel uniformly as Glorot and Bengio (2010) do, and sets the bias to 0."""
+        rows, units = _sizes("BasicLSTMCell", in_features, num_units)
+        return cls(
+            kernel=_glorot_uniform(as_key("BasicLSTMCell", key), (rows + units, 4 * units), dtype),
+            bias=jnp.zeros(4 * units, dtype),
+            forget_bias=float(forget_bias),
+            activation=activation,
+        )
+
+    @property
+    def num_units(self) -> int:
+        """The width of the output and of both parts of the state."""
+        return self.bias.shape[-1] // 4
+
+    @property
+    def output_size(self) -> int:
+        """The width of the output."""
+        return self.num_units
+
+    @property
+    def state_size(self) -> LSTMStateTuple:
+        """The widths of the state."""
+        return LSTMStateTuple(self.num_units, self.num_units)
+
+    def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> LSTMStateTuple:
+        """Zeros ``[batch_size, num_units]``, twice."""
+        return _zero_lstm_state(self.state_size, batch_size, dtype)
+
+    def __call__(self, inputs: ArrayLike, state: Any) -> tuple[jax.Array, LSTMStateTuple]:
+        """Returns ``(output, new_state)``; the output is ``new_state.h``."""
+        cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
+        return _lstm_step("BasicLSTMCell", cell, inputs, state)
+
+
+@layer
+class LSTMCell:
+    r"""The LSTM with optional peepholes, clipping and projection.
+
+    .. math::
+        i, j, f, o &= [x, h] W + b \\
+        c' &= \text{clip}(\sigma(f + w_f c + \text{forget\_bias})\, c + \sigma(i + w_i c)\, \text{activation}(j)) \\
+        h' &= \text{clip}(\sigma(o + w_o c')\, \text{activation}(c')\, P)
+
+    Where a value is clipped its gradient is 0; at the limit itself it passes.
+
+    Attributes:
+        kernel: ``[in_features + output_size, 4 num_units]``, gates in the order input, new input, forget, output.
+        bias: ``[4 num_units]``.
+        w_i_diag: ``[num_units]``, the peephole from the memory to the input gate; None, like the next two, for none.
+        w_f_diag: ``[num_units]``, the one to the forget gate.
+        w_o_diag: ``[num_units]``, the one from the new memory to the output gate.
+        projection: ``[num_units, output_size]``, or None to leave it out; then ``output_size`` is ``num_units``.
+        forget_bias: Added to the forget gate, so that a new cell remembers.
+        cell_clip: The memory is clipped to ``[-cell_clip, cell_clip]``, unless None.
+        proj_clip: The projected output is clipped to ``[-proj_clip, proj_clip]``, unless None.
+        activation: A module-level function, tanh unless given.
+
+    Example:
+        >>> cell = nn.layers.LSTMCell.init(4, 8, use_peepholes=True, num_proj=3, cell_clip=5.0, key=jax.random.key(0))
+        >>> output, state = cell(jnp.ones((2, 4)), cell.zero_state(2, jnp.float32))
+        >>> output.shape, state.c.shape, state.h.shape
+        ((2, 3), (2, 8), (2, 3))
+
+    References:
+        ``tf.compat.v1.nn.rnn_cell.LSTMCell``. Sak et al., "Long Short-Term Memory Recurrent Neural Network
+        Architectures for Large Scale Acoustic Modeling", 2014.
+    """
+
+    kernel: jax.Array
+    bias: jax.Array
+    w_i_diag: jax.Array | None = None
+    w_f_diag: jax.Array | None = None
+    w_o_diag: jax.Array | None = None
+    projection: jax.Array | None = None
+    forget_bias: float = static(default=1.0)
+    cell_clip: float | None = static(default=None)
+    proj_clip: float | None = static(default=None)
+    activation: Activation = static(default=jnp.tanh)
+
+    @classmethod
+    def init(
+        cls,
+        in_features: int,
+        num_units: int,
+        *,
+        use_peepholes: bool = False,
+        cell_clip: float | None = None,
+        num_proj: int | None = None,
+        proj_clip: float | None = None,
+        forget_bias: float = 1.0,
+        activation: Activation = jnp.tanh,
+        dtype: DTypeLike = jnp.float32,
+        key: jax.Array,
+    ) -> "LSTMCell":
+        """Draws all weights uniformly as Glorot and Bengio (2010) do, and sets the bias to 0."""
+        op = "LSTMCell"
+        rows, units = _sizes(op, in_features, num_units)
+        outputs = units if num_proj is None else as_static_int(op, "num_proj", num_proj, minimum=1)
+        kernel_key, projection_key, *peephole_keys = jax.random.split(as_key(op, key), 5)
+        peepholes = [_glorot_uniform(key, (units,), dtype) if use_peepholes else None for key in peephole_keys]
+        return cls(
+            kernel=_glorot_uniform(kernel_key, (rows + outputs, 4 * units), dtype),
+            bias=jnp.zeros(4 * units, dtype),
+            w_i_diag=peepholes[0],
+            w_f_diag=peepholes[1],
+            w_o_diag=peepholes[2],
+            projection=None if num_proj is None else _glorot_uniform(projection_key, (units, outputs), dtype),
+            forget_bias=float(forget_bias),
+            cell_clip=_limit(op, "cell_clip", cell_clip),
+            proj_clip=_limit(op, "proj_clip", proj_clip),
+            activation=activation,
+        )
+
+    @property
+    def num_units(self) -> int:
+        """The width of the memory."""
+        return self.bias.shape[-1] // 4
+
+    @property
+    def output_size(self) -> int:
+        """The width of the output: that of the projection, if there is one."""
+        return self.num_units if self.projection is None else self.projection.shape[-1]
+
+    @property
+    def state_size(self) -> LSTMStateTuple:
+        """The widths of the state."""
+        return LSTMStateTuple(self.num_units, self.output_size)
+
+    def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> LSTMStateTuple:
+        """Zeros ``[batch_size, num_units]`` and ``[batch_size, output_size]``."""
+        return _zero_lstm_state(self.state_size, batch_size, dtype)
+
+    def __call__(self, inputs: ArrayLike, state: Any) -> tuple[jax.Array, LSTMStateTuple]:
+        """Returns ``(output, new_state)``; the output is ``new_state.h``."""
+        return _lstm_step("LSTMCell", self, inputs, state)
+
+
+def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Any) -> tuple[jax.Array, LSTMStateTuple]:
+    """Checks the arguments of one step and computes it."""
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        raise ValueError(f"{op}: `state` must be an LSTMStateTuple or another pair (c, h), got {type(state).__name__}")
+    peepholes = {name: getattr(cell, name) for name in ("w_i_diag", "w_f_diag", "w_o_diag")}
+    if len({array is None for array in peepholes.values()}) > 1:
+        given = [name for name, array in peepholes.items() if array is not None]
+        raise ValueError(f"{op}: `w_i_diag`, `w_f_diag` and `w_o_diag` must be given together, got only {given}")
+    cell, x, c, h = _promote(op, cell, inputs=inputs, c=state[0], h=state[1])
+    units, outputs = cell.state_size
+    _check_step(op, x, cell.kernel, cell.bias, gates=4, c=(c, units), h=(h, outputs))
+    for name in peepholes:
+        if (peephole := getattr(cell, name)) is not None:
+            check_shape(op, name, peephole, (units,), f"`bias` is that of {units} units")
+    if cell.projection is not None:
+        check_shape(op, "projection", cell.projection, (units, outputs), f"`bias` is that of {units} units")
+    state = _lstm(cell, x, c, h)
+    return state.h, state
+
+
+@jax.jit
+def _lstm(cell: LSTMCell, inputs: jax.Array, c: jax.Array, h: jax.Array) -> LSTMStateTuple:
+    gates = _affine(inputs, h, cell.kernel, cell.bias)
+    i, j, f, o = jnp.split(gates, 4, axis=-1)
+    memory = c.astype(gates.dtype)
+    i += _peephole(cell.w_i_diag, memory)
+    f += _peephole(cell.w_f_diag, memory)
+    memory = jax.nn.sigmoid(f + cell.forget_bias) * memory + jax.nn.sigmoid(i) * cell.activation(j)
+    memory = _clip(memory, cell.cell_clip)
+    o += _peephole(cell.w_o_diag, memory)
+    output = jax.nn.sigmoid(o) * cell.activation(memory)
+    if cell.projection is not None:
+        product = lax.dot(output.astype(h.dtype), cell.projection, preferred_element_type=gates.dtype)
+        output = _clip(product, cell.proj_clip)
+    return LSTMStateTuple(memory.astype(c.dtype), output.astype(h.dtype))
+
+
+def _peephole(weight: jax.Array | None, memory: jax.Array) -> jax.Array | float:
+    return 0.0 if weight is None else weight.astype(memory.dtype)[None] * memory
+
+
+def _clip(x: jax.Array, limit: float | None) -> jax.Array:
+    """Clips to ``[-limit, limit]`` with a gradient of 1 at the limits, where ``jnp.clip`` has 0.5."""
+    if limit is None:
+        return x
+    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
+
+
+def _affine(inputs: jax.Array, state: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """``[inputs, state] @ kernel + bias``, in float32 for 16-bit arrays.
+
+    As two products, since the inputs' need not wait for the state.
+    """
+    dot = functools.partial(lax.dot, preferred_element_type=accumulation_dtype(inputs.dtype))
+    rows = inputs.shape[-1]
+    product = dot(inputs, kernel[:rows]) + dot(state, kernel[rows:])
+    return product + bias.astype(product.dtype)[None]
+
+
+def _zero_lstm_state(sizes: LSTMStateTuple, batch_size: int, dtype: DTypeLike) -> LSTMStateTuple:
+    return LSTMStateTuple(*(jnp.zeros((batch_size, size), dtype) for size in sizes))
+
+
+def _promote(op: str, cell: Any, **values: Any) -> tuple[Any, ...]:
+    """The cell and ``values`` with all arrays in the dtype that they promote to."""
+    fields = [field.name for field in dataclasses.fields(cell) if not field.metadata.get("static")]
+    weights = {name: getattr(cell, name) for name in fields if getattr(cell, name) is not None}
+    arrays = as_float_arrays(op, **values, **weights)
+    promoted = dict(zip(weights, arrays[len(values) :], strict=True))
+    return dataclasses.replace(cell, **promoted), *arrays[: len(values)]
+
+
+def _check_step(
+    op: str,
+    inputs: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    *,
+    prefix: str = "",
+    gates: int = 1,
+    **states: tuple[jax.Array, int],
+) -> None:
+    """Checks the arrays of a step; ``states`` gives each part of the state and its width, the last one's in kernel."""
+    check_rank(op, "inputs", inputs, 2)
+    check_rank(op, f"{prefix}kernel", kernel, 2)
+    units = kernel.shape[1] // gates
+    if kernel.shape[1] != gates * units:
+        raise ValueError(f"{op}: `{prefix}kernel` must have {gates} columns for each unit, got shape {kernel.shape}")
+    check_shape(op, f"{prefix}bias", bias, kernel.shape[1:], f"`{prefix}kernel` has {kernel.shape[1]} columns")
+    batch, (_, width) = inputs.shape[0], list(states.values())[-1]
+    features = kernel.shape[0] - width
+    check_shape(op, "inputs", inputs, (batch, features), f"`{prefix}kernel` has {features} rows for them")
+    for name, (state, size) in states.items():
+        check_shape(op, name, state, (batch, size), "[batch, units]")
+
+
+def _sizes(op: str, in_features: int, num_units: int) -> tuple[int, int]:
+    return as_static_int(op, "in_features", in_features, minimum=1), as_static_int(
+        op, "num_units", num_units, minimum=1
+    )
+
+
+def _limit(op: str, argument: str, value: float | None) -> float | None:
+    if value is not None and not value >= 0:
+        raise ValueError(f"{op}: `{argument}` must be None or at least 0, got {value}")
+    return None if value is None else float(value)
+
+
+def _glorot_uniform(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Draws from ``(-limit, limit)`` with ``limit^2 = 6 / (first + last dimension)``, as TensorFlow of vectors too."""
+    limit = math.sqrt(6 / (shape[0] + shape[-1]))
+    return jax.random.uniform(key, shape, dtype, -limit, limit)

@@ -1,0 +1,89 @@
+"""The fully connected layer."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, at_least, check_rank
+from jnnops.layers._layer import GLOROT_UNIFORM, layer
+
+__all__ = ["Dense"]
+
+
+@layer
+class Dense:
+    """A fully connected layer, ``x @ kernel + bias``.
+
+    16-bit products are summed in float32.
+
+    Attributes:
+        kernel: ``[in_features, features]``.
+        bias: ``[features]``, or None.
+
+    Example:
+        >>> dense = nn.layers.Dense.init(4, 3, key=jax.random.key(0))
+        >>> dense(jnp.ones((2, 4))).shape
+        (2, 3)
+
+    References:
+        ``tf.keras.layers.Dense``, less the activation.
+    """
+
+    kernel: jax.Array
+    bias: jax.Array | None = None
+
+    @classmethod
+    def init(
+        cls,
+        in_features: int,
+        features: int,
+        *,
+        use_bias: bool = True,
+        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        dtype: DTypeLike = jnp.float32,
+        key: jax.Array,
+    ) -> "Dense":
+        """Draws a new layer.
+
+        Args:
+            in_features: Width of the inputs.
+            features: Width of the outputs.
+            use_bias: Whether to have a bias, which starts at 0.
+            kernel_init: ``kernel_init(key, shape, dtype)`` returns the kernel, as ``jax.nn.initializers`` do;
+                uniform as in Glorot and Bengio, 2010, unless given.
+            dtype: Of the arrays.
+            key: A ``jax.random`` key.
+
+        Returns:
+            The layer.
+
+        Raises:
+            TypeError: If a size is no integer, or ``key`` no key.
+            ValueError: If a size is below 1.
+        """
+        shape = (
+            as_static_int("Dense.init", "in_features", in_features, minimum=1),
+            as_static_int("Dense.init", "features", features, minimum=1),
+        )
+        kernel = kernel_init(as_key("Dense.init", key), shape, dtype)
+        return cls(kernel=kernel, bias=jnp.zeros(shape[1:], dtype) if use_bias else None)
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Maps ``[..., in_features]`` to ``[..., features]``."""
+        bias = {} if self.bias is None else {"bias": self.bias}
+        x, kernel, *biases = as_float_arrays("Dense", x=x, kernel=self.kernel, **bias)
+        check_rank("Dense", "x", x, at_least(1))
+        if x.shape[-1] != kernel.shape[0]:
+            raise ValueError(f"Dense: `x` must have {kernel.shape[0]} features on its last axis, got shape {x.shape}")
+        return _dense(x, kernel, *biases)
+
+
+@jax.jit
+def _dense(x: jax.Array, kernel: jax.Array, *biases: jax.Array) -> jax.Array:
+    wide = accumulation_dtype(x.dtype)
+    y = jnp.matmul(x, kernel, preferred_element_type=wide)
+    for bias in biases:
+        y += jnp.broadcast_to(bias.astype(wide), y.shape)
+    return y.astype(x.dtype)

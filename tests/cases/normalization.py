@@ -1,0 +1,157 @@
+"""Cases of ``jnnops.normalization``."""
+
+import numpy as np
+from op_case import Case, bad, normal
+
+import jnnops as nn
+
+X = normal(4, 3, 5)
+IMAGE = normal(4, 3, 5, 2, seed=1)
+VOLUME = normal(2, 3, 2, 2, 3, seed=2)
+
+
+def tf_fused_batch_norm(tf, x, channels_last, **options):
+    """TensorFlow's, with the channels moved to where its CPU kernels know them."""
+    n = len(x.shape)
+    if not channels_last:
+        x = tf.transpose(x, [0, *range(2, n), 1])
+    data_format = "NHWC" if n == 4 else "NDHWC"
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, data_format=data_format, **options)
+    return y if channels_last else tf.transpose(y, [0, n - 1, *range(1, n - 1)]), mean, variance
+
+
+def fused_batch_norm(label, x, running=True, bad=(), **options):
+    channels_last = not options.get("data_format", "NHWC").startswith("NC")
+    channels = x.shape[-1 if channels_last else 1]
+    arrays = {"x": x, "scale": normal(channels, seed=3), "offset": normal(channels, seed=4)}
+    if running:
+        arrays |= {"mean": normal(channels, seed=5), "variance": np.square(normal(channels, seed=6)) + 0.1}
+    known = {key: value for key, value in options.items() if key != "data_format"}
+    return Case(
+        nn.fused_batch_norm,
+        arrays,
+        options,
+        label=label,
+        oracle=lambda tf, **tensors: tf_fused_batch_norm(tf, channels_last=channels_last, **tensors, **known),
+        oracle_dtype="float32",
+        oracle_gradient=False,  # 0 for the running moments, see test_normalization.py
+        dtypes=("float32", "float64"),
+        bad=bad,
+    )
+
+
+def bad_channels(name, channels=2):
+    message = rf"`{name}` must have shape \({channels},\) \(one per channel of `x`\), got \(7,\)"
+    return bad(message, **{name: np.ones(7, np.float32)})
+
+
+CASES = [
+    *(
+        Case(
+            nn.l2_normalize,
+            {"x": X},
+            {"axis": axis},
+            label=label,
+            oracle=lambda tf, x, axis=axis: tf.nn.l2_normalize(x, axis),
+            batched=() if axis is None else ("x",),
+            bad=(
+                bad("`x` must be floating point", TypeError, x=[1, 2]),
+                bad(r"`axis` must be in \[-3, 3\)", axis=3),
+                bad("`axis` must not name an axis twice", axis=(1, -2)),
+                bad("`axis` must be a static integer", TypeError, axis=0.5),
+                bad("`epsilon` must be of rank 0", epsilon=np.ones(3, np.float32)),
+            ),
+        )
+        for label, axis in (("all", None), ("list", [1, -1]))
+    ),
+    Case(
+        nn.l2_normalize,
+        {"x": X, "epsilon": np.array(3.0)},
+        {"axis": 1},
+        label="epsilon",
+        oracle=lambda tf, x, epsilon: tf.nn.l2_normalize(x, 1, epsilon),
+        batched=("x",),
+    ),
+    *(
+        Case(
+            nn.moments,
+            {"x": X},
+            {"axes": axes, "keepdims": keepdims},
+            label=label,
+            oracle=lambda tf, x, axes=axes, keepdims=keepdims: tf.nn.moments(x, axes, keepdims=keepdims),
+            batched=batched,
+            bad=(
+                bad("`x` must be floating point", TypeError, x=[1, 2]),
+                bad(r"`axes` must be in \[-3, 3\)", axes=(0, 3)),
+                bad("`axes` must not name an axis twice", axes=(0, 0)),
+                bad("`axes` must be a static integer", TypeError, axes=(0.5,)),
+            ),
+        )
+        for label, axes, keepdims, batched in (
+            ("all", None, False, ()),
+            ("batch", (0, 1), False, ()),
+            ("layer", -1, True, ("x",)),
+        )
+    ),
+    *(
+        Case(
+            nn.batch_normalization,
+            {"x": X, "mean": normal(*shape, seed=1), "variance": np.square(normal(*shape, seed=2)) + 0.1} | given,
+            missing | {"variance_epsilon": 0.1},
+            label=label,
+            oracle=lambda tf, missing=missing, **tensors: tf.nn.batch_normalization(
+                **tensors, **missing, variance_epsilon=0.1
+            ),
+            batched=("x",),
+            bad=(
+                bad("`x` must be floating point", TypeError, x=[1, 2]),
+                bad(r"`mean` must broadcast to `x`, got shape \(4,\)", mean=np.ones(4, np.float32)),
+                bad("`mean` must be an array, got None", mean=None),
+                bad(r"`variance` must broadcast to `x`, got shape \(2, 4, 3, 5\)", variance=np.ones((2, 4, 3, 5))),
+                bad(r"`offset` must broadcast to `x`, got shape \(4,\)", offset=np.ones(4, np.float32)),
+                bad("`scale` must be floating point", TypeError, scale=[1]),
+                bad("`variance_epsilon` must be of rank 0", variance_epsilon=np.ones(5, np.float32)),
+            ),
+        )
+        for label, shape, given, missing in (
+            ("channels", (5,), {"offset": normal(5, seed=3), "scale": normal(5, seed=4)}, {}),
+            ("plain", (3, 1), {}, {"offset": None, "scale": None}),
+            ("mixed", (1, 3, 5), {"offset": normal(seed=3), "scale": normal(3, 1, seed=3)}, {}),
+        )
+    ),
+    fused_batch_norm(
+        "training",
+        IMAGE,
+        exponential_avg_factor=0.25,
+        bad=(
+            bad("`x` must be of rank 4 or 5", x=X),
+            bad("`x` must be floating point", TypeError, x=np.ones((2, 3, 5, 2), np.int32)),
+            *(bad_channels(name) for name in ("scale", "offset", "mean", "variance")),
+            bad("`scale` must be an array, got None", scale=None),
+            bad("`mean` must be an array, got None", mean=None),
+            bad(r"`variance` must have shape \(2,\) .*, got \(0,\)", variance=np.ones(0, np.float32)),
+            bad("`variance` must be floating point", TypeError, variance=[1, 1]),
+            bad("`data_format` must be 'NHWC' or 'NCHW', got 'NDHWC'", data_format="NDHWC"),
+            bad("`is_training` must be True or False, got 'yes'", is_training="yes"),
+            bad("`epsilon` must be of rank 0", epsilon=[0.1]),
+            bad("`exponential_avg_factor` must be integer or floating", TypeError, exponential_avg_factor=True),
+        ),
+    ),
+    fused_batch_norm("channels_first", IMAGE, data_format="NCHW", exponential_avg_factor=0.5, epsilon=0.0),
+    fused_batch_norm(
+        "volume_channels_first",
+        VOLUME,
+        running=False,
+        data_format="NCDHW",
+        bad=(bad("`data_format` must be 'NDHWC' or 'NCDHW', got 'NHWC'", data_format="NHWC"),),
+    ),
+    fused_batch_norm(
+        "inference",
+        IMAGE,
+        is_training=False,
+        bad=(
+            bad("`mean` must be an array, got None", mean=None),
+            bad(r"`variance` must have shape \(2,\) .*, got \(0,\)", variance=np.ones(0, np.float32)),
+        ),
+    ),
+]
