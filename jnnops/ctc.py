@@ -128,19 +128,21 @@ def _ctc_loss(
     time, _, classes = logits.shape
     max_labels = labels.shape[1]
 
-    in_use = jnp.arange(max_labels)[None] < label_length[:, None]
-    good_label = (labels >= 0) & (labels < classes) & (labels != blank_index) | ~in_use
     good_label_length = (label_length >= 0) & (label_length <= max_labels)
     good_logit_length = (logit_length >= 0) & (logit_length <= time)
-    requirement = f"be in [0, {classes}) and not the blank, {blank_index}"
-    labels = debug_check(op, "labels", requirement, labels, good_label)
     label_length = debug_check(op, "label_length", f"be in [0, {max_labels}]", label_length, good_label_length)
     logit_length = debug_check(op, "logit_length", f"be in [0, {time}]", logit_length, good_logit_length)
+    label_length = jnp.where(good_label_length, label_length, 0).astype(jnp.int32)
+    logit_length = jnp.where(good_logit_length, logit_length, time).astype(jnp.int32)
+    in_use = _first(max_labels, label_length).T
+    good_label = (labels >= 0) & (labels < classes) & (labels != blank_index) | ~in_use
+    requirement = f"be in [0, {classes}) and not the blank, {blank_index}"
+    labels = debug_check(op, "labels", requirement, labels, good_label)
+    labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
     valid = jnp.all(good_label, axis=1) & good_label_length & good_logit_length
 
-    labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
     emissions = _emissions(labels, logits, logit_length, blank_index)
-    loss = _negative_log_likelihood(*emissions, _can_skip(labels), jnp.clip(label_length, 0, max_labels))
+    loss = _negative_log_likelihood(*emissions, _can_skip(labels), label_length)
     if zero_infinity:
         loss = jnp.where(jnp.isposinf(loss), 0, loss)
     return (loss * jnp.where(valid, 1, jnp.nan)).astype(dtype)  # the product makes the gradient NaN too
@@ -153,7 +155,7 @@ def _emissions(
 
     Past ``logit_length`` the blank is certain: it leaves complete paths alone, so no step needs a mask.
     """
-    real = jnp.arange(logits.shape[0])[:, None] < logit_length[None]
+    real = _first(logits.shape[0], logit_length)
     top = lax.stop_gradient(jnp.max(logits, axis=2))
     possible = real & (top != -jnp.inf)
     # Where there is no distribution, any finite logits will do: they keep NaN out of the gradient.
@@ -245,7 +247,7 @@ def _certain(blank_lane: jax.Array, emissions: tuple[jax.Array, jax.Array]) -> _
     blank, label = emissions
     # Zeros of the emissions' type: under shard_map a loop's carry must vary over the mesh from the start.
     zero = jnp.zeros_like(jnp.sum(blank, axis=0) + jnp.sum(label, axis=(0, 1)))
-    lanes = jnp.arange(label.shape[1] + 1)[:, None]
+    lanes = jnp.arange(label.shape[1] + 1, dtype=jnp.int32)[:, None]
     whole = jnp.where(lanes == blank_lane[None], zero[None], -jnp.inf)
     never = jnp.full_like(whole[1:], -jnp.inf)
     return _Log(whole, jnp.zeros_like(whole)), _Log(never, jnp.zeros_like(never))
@@ -411,7 +413,7 @@ def _ctc_greedy_decoder(
     requirement = f"be in [0, {time}]"
     sequence_length = debug_check("ctc_greedy_decoder", "sequence_length", requirement, sequence_length, valid)
 
-    real = jnp.arange(time)[None] < jnp.where(valid, sequence_length, 0)[:, None]  # [batch, time]
+    real = _first(time, jnp.where(valid, sequence_length, 0).astype(jnp.int32)).T
     best = jnp.argmax(inputs, axis=2).astype(jnp.int32).T
     emitted = real & (best != blank_index)
     if merge_repeated:
@@ -431,6 +433,11 @@ def _as_lengths(op: str, argument: str, lengths: ArrayLike, batch: int) -> jax.A
     array = as_integer_array(op, argument, lengths, rank=1)
     check_shape(op, argument, array, (batch,), f"one for each row of the batch of {batch}")
     return array if array.dtype.itemsize >= 4 else array.astype(jnp.int32)
+
+
+def _first(size: int, lengths: jax.Array) -> jax.Array:
+    """Whether each of ``size`` positions is among the first ``lengths`` (int32) of a row, ``[size, batch]``."""
+    return jnp.arange(size, dtype=jnp.int32)[:, None] < lengths[None]
 
 
 def _canonical_blank(op: str, blank_index: int, classes: int) -> int:

@@ -1,7 +1,5 @@
 """Facts of the recurrent ops that the generic tests cannot know."""
 
-import itertools
-import random
 from typing import Any
 
 import cases.recurrent as rc
@@ -26,7 +24,17 @@ CELLS = {
     "basic_lstm": rc.basic_lstm(FEATURES, UNITS, seed=2, forget_bias=0.5),
     "lstm": rc.lstm(FEATURES, UNITS, seed=3, use_peepholes=True, num_proj=2, cell_clip=0.75, proj_clip=0.5),
 }
-GRID = random.Random(0).sample(list(itertools.product(CELLS, LENGTHS, (False, True), (False, True), (1, 3))), 12)
+# cell, lengths, time_major, whether an initial state is given, unroll
+GRID = [
+    ("basic_rnn", "none", False, True, 1),
+    ("basic_rnn", "some", True, False, 3),
+    ("gru", "some", False, False, 1),
+    ("gru", "one", True, True, 3),
+    ("basic_lstm", "all", True, False, 1),
+    ("basic_lstm", "some", False, True, 3),
+    ("lstm", "one", False, False, 1),
+    ("lstm", "some", True, True, 1),
+]
 
 
 class Counter:
@@ -107,8 +115,7 @@ class TestTensorFlow:
 
         assert_same_as_tensorflow(oracle, theirs, ours, given)
 
-    @pytest.mark.parametrize("time_major", [False, True])
-    @pytest.mark.parametrize("lengths", LENGTHS)
+    @pytest.mark.parametrize(("lengths", "time_major"), [("none", False), ("some", False), ("one", True)])
     def test_bidirectional_dynamic_rnn(self, lengths, time_major):
         import oracle
 
@@ -122,12 +129,16 @@ class TestTensorFlow:
 
 
 def assert_same_as_tensorflow(oracle, theirs, ours, given):
+    def total(arrays):
+        results = ours(**arrays)
+        return weighted(results), results
+
     with jax.enable_x64(True):
-        for actual, expected in zip(jax.tree.leaves(ours(**given)), oracle.values(theirs, given), strict=True):
-            np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
-        found = jax.grad(lambda arrays: weighted(ours(**arrays)))(given)
-        for name, expected in zip(given, oracle.gradients(theirs, given, list(given)), strict=True):
-            np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
+        found, results = jax.jit(jax.grad(total, has_aux=True))(given)
+    for actual, expected in zip(jax.tree.leaves(results), oracle.values(theirs, given), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10)
+    for name, expected in zip(given, oracle.gradients(theirs, given, list(given)), strict=True):
+        np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 class TestSequenceLength:

@@ -78,7 +78,7 @@ CASES = [
         oracle=tf_function("softmax_cross_entropy_with_logits"),
         batched=("labels", "logits"),
         bad=(
-            NOT_LOGITS,
+            bad("must be floating point", TypeError, labels=[[1, 0]], logits=[[1, 2]]),
             bad("`logits` must be of rank at least 1", logits=np.float32(1), labels=np.float32(1)),
             bad(r"`labels` must broadcast to `logits`, got shape \(4,\)", labels=np.ones(4, np.float32)),
             bad(r"`axis` must be in \[-2, 2\)", axis=-3),

@@ -33,12 +33,12 @@ def draw(cell: Any, seed: int = 0) -> Any:
     return with_weights(cell, drawn)
 
 
-def basic_rnn(in_features: int, num_units: int, seed: int = 0) -> BasicRNNCell:
-    return draw(BasicRNNCell.init(in_features, num_units, key=jax.random.key(0)), seed)
+def basic_rnn(in_features: int, num_units: int, seed: int = 0, **options: Any) -> BasicRNNCell:
+    return draw(BasicRNNCell.init(in_features, num_units, key=jax.random.key(0), **options), seed)
 
 
-def gru(in_features: int, num_units: int, seed: int = 0) -> GRUCell:
-    return draw(GRUCell.init(in_features, num_units, key=jax.random.key(0)), seed)
+def gru(in_features: int, num_units: int, seed: int = 0, **options: Any) -> GRUCell:
+    return draw(GRUCell.init(in_features, num_units, key=jax.random.key(0), **options), seed)
 
 
 def basic_lstm(in_features: int, num_units: int, seed: int = 0, **options: Any) -> BasicLSTMCell:

@@ -1,0 +1,13 @@
+"""Sphinx settings."""
+
+from importlib.metadata import version
+
+project = "jnnops"
+author = "The jnnops authors"
+release = version("jnnops")
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "none"
+napoleon_numpy_docstring = False
+html_theme = "furo"
+exclude_patterns = ["_build"]
