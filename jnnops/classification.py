@@ -213,8 +213,8 @@ def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, axis
 
     Example:
         >>> loss = nn.softmax_cross_entropy_with_logits([[0.5, 0.5, 0.0]], [[3.0, 3.0, -jnp.inf]])
-        >>> loss.round(4).tolist()
-        [0.6931]
+        >>> np.round(loss, 4)
+        Array([0.6931], dtype=float32)
 
     References:
         ``tf.nn.softmax_cross_entropy_with_logits``.

@@ -365,7 +365,7 @@ def ctc_greedy_decoder(
 ) -> CTCDecoded:
     """Decodes by the likeliest class of each frame: the most probable path, but not always the likeliest labels.
 
-    Of equal logits the first wins. Labels and lengths have no gradient, the score that of the maximum.
+    Of equal logits the first wins. Labels and lengths have no gradient; that of a score is -1 at each frame's winner.
 
     Args:
         inputs: ``[max_time, batch, classes]``, floating point: logits, normalised or not.
@@ -421,8 +421,8 @@ def _ctc_greedy_decoder(
     position = jnp.where(emitted, jnp.cumsum(emitted, axis=1) - 1, time)
     write = jax.vmap(lambda position, best: jnp.full((time,), -1, best.dtype).at[position].set(best, mode="drop"))
 
-    top = jnp.max(inputs, axis=2).T.astype(accumulation_dtype(inputs.dtype))
-    score = -jnp.sum(jnp.where(real, top, 0), axis=1)
+    top = jnp.take_along_axis(inputs, best.T[:, :, None], axis=2)[:, :, 0].T
+    score = -jnp.sum(jnp.where(real, top, 0).astype(accumulation_dtype(inputs.dtype)), axis=1)
     score = jnp.where(valid, score, jnp.nan).astype(inputs.dtype)
     lengths = jnp.sum(emitted, axis=1, dtype=jnp.int32)
     return CTCDecoded(write(position, best)[None], lengths[None], score[:, None])

@@ -77,8 +77,8 @@ def l2_normalize(x: ArrayLike, axis: int | Sequence[int] | None = None, epsilon:
         TypeError: If ``x`` is not floating point or ``axis`` not a static integer.
 
     Example:
-        >>> nn.l2_normalize([[3.0, 4.0], [0.0, 0.0]], axis=-1).round(4).tolist()
-        [[0.6..., 0.8...], [0.0, 0.0]]
+        >>> nn.l2_normalize([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]], axis=-1).tolist()
+        [[0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]]
 
     References:
         ``tf.nn.l2_normalize``, ``tf.math.l2_normalize``.
@@ -209,7 +209,7 @@ def fused_batch_norm(
     Example:
         >>> x = jnp.arange(8.0).reshape(1, 2, 2, 2)
         >>> y, running_mean, running_var = nn.fused_batch_norm(x, scale=[1.0, 1.0], offset=[0.0, 0.0])
-        >>> running_mean.tolist(), running_var.round(3).tolist()
+        >>> running_mean.tolist(), np.round(running_var, 3).tolist()
         ([3.0, 4.0], [6.66..., 6.66...])
 
     References:

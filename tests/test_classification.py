@@ -22,6 +22,10 @@ def f32(values):
     return jnp.asarray(values, jnp.float32)
 
 
+def i32(values):
+    return jnp.asarray(values, jnp.int32)
+
+
 def summed(f, argnums):
     return jax.grad(lambda *arguments: jnp.sum(f(*arguments)), argnums=argnums)
 
@@ -81,7 +85,7 @@ class TestSigmoidCrossEntropy:
         np.testing.assert_array_equal(loss, f32([1e38, 0, 0, 1e38, 250]))
 
     def test_small_loss_is_precise(self):
-        np.testing.assert_allclose(sigmoid_loss([1.0, 0.0], [30.0, -30.0]), [9.357623e-14] * 2, rtol=1e-5)
+        np.testing.assert_allclose(sigmoid_loss(f32([1, 0]), f32([30, -30])), [9.357623e-14] * 2, rtol=1e-5)
 
     def test_infinite_logits_cost_nothing_where_the_label_agrees(self):
         labels, logits = f32([0, 1, 0, 1, 0.5, 0.5]), f32([-INF, INF, INF, -INF, INF, -INF])
@@ -94,7 +98,7 @@ class TestSigmoidCrossEntropy:
         assert np.isfinite(summed(lambda x: weighted_loss(labels, x, 3.0), 0)(logits)).all()
 
     def test_nan_propagates(self):
-        assert np.isnan(sigmoid_loss([NAN, 0.0], [0.0, NAN])).all()
+        assert np.isnan(sigmoid_loss(f32([NAN, 0]), f32([0, NAN]))).all()
 
     def test_gradients_at_zero_are_those_on_both_sides(self):
         labels, zero = f32([0, 1, 0.25]), jnp.zeros(3)
@@ -103,7 +107,7 @@ class TestSigmoidCrossEntropy:
         assert jax.vmap(jax.grad(jax.grad(sigmoid_loss, 1), 1))(labels, zero).tolist() == [0.25] * 3
 
     def test_pos_weight_may_be_a_python_int(self):
-        assert weighted_loss([1.0], [-100.0], 2).tolist() == [200]
+        assert weighted_loss(1.0, -100.0, 2) == 200
 
 
 class TestSoftmaxCrossEntropy:
@@ -112,7 +116,7 @@ class TestSoftmaxCrossEntropy:
         expected = -0.25 * 1 - 0.75 * 2 + np.log(np.exp([1, 2, 4]).sum())
         for offset in (0, 2.0**20, -(2.0**20)):
             np.testing.assert_allclose(dense_loss(labels, logits + offset), [expected], rtol=1e-6)
-            np.testing.assert_allclose(sparse_loss([1], logits + offset), [expected - 0.25], rtol=1e-6)
+            np.testing.assert_allclose(sparse_loss(i32([1]), logits + offset), [expected - 0.25], rtol=1e-6)
 
     def test_gradient_for_logits_counts_the_sum_of_the_labels(self):
         # TensorFlow's is softmax - labels = [-1.5, -0.5].
@@ -133,7 +137,7 @@ class TestSoftmaxCrossEntropy:
     def test_ruled_out_class_with_a_label_is_infinite(self):
         labels, logits = f32([[0, 1], [1e-9, 1e-9], [0, 0]]), f32([[3, -INF], [-INF, 0], [3, -1e38]])
         assert dense_loss(labels, logits).tolist() == [INF, INF, 0]
-        assert sparse_loss([1, 0], logits[:2]).tolist() == [INF, INF]
+        assert sparse_loss(i32([1, 0]), logits[:2]).tolist() == [INF, INF]
         assert summed(dense_loss, 1)(labels, logits)[0].tolist() == [1, -1]
 
     def test_all_classes_ruled_out_is_nan_with_a_finite_gradient(self):
@@ -145,7 +149,7 @@ class TestSoftmaxCrossEntropy:
         assert np.isnan(dense_loss(f32([[1, 0], [0, 1]]), f32([[0, NAN], [0, NAN]]))).all()
 
     def test_negative_labels_follow_the_formula(self):
-        np.testing.assert_allclose(dense_loss([-1.0, 2.0], [0.0, 0.0]), np.log(2), rtol=1e-6)
+        np.testing.assert_allclose(dense_loss(f32([-1, 2]), jnp.zeros(2)), np.log(2), rtol=1e-6)
 
     def test_no_classes(self):
         np.testing.assert_array_equal(dense_loss(jnp.zeros((3, 0)), jnp.zeros((3, 0))), jnp.zeros(3))
@@ -207,11 +211,11 @@ class TestSparseSoftmaxCrossEntropy:
 
     def test_all_classes_ruled_out_is_nan_with_a_finite_gradient(self):
         logits = jnp.full((1, 2), -INF)
-        assert np.isnan(sparse_loss([1], logits)).all()
-        assert summed(lambda x: sparse_loss([1], x), 0)(logits).tolist() == [[0, -1]]
+        assert np.isnan(sparse_loss(i32([1]), logits)).all()
+        assert summed(lambda x: sparse_loss(i32([1]), x), 0)(logits).tolist() == [[0, -1]]
 
     def test_gradient_at_a_ruled_out_label_is_that_of_tensorflow(self):
-        assert summed(lambda x: sparse_loss([1, 0], x), 0)(f32([[0, -INF]] * 2)).tolist() == [[1, -1], [0, 0]]
+        assert summed(lambda x: sparse_loss(i32([1, 0]), x), 0)(f32([[0, -INF]] * 2)).tolist() == [[1, -1], [0, 0]]
 
     def test_equals_the_dense_loss_of_one_hot_labels(self):
         logits = f32(np.random.default_rng(0).standard_normal((3, 7, 11)))

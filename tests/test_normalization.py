@@ -1,5 +1,7 @@
 """Moments and batch normalization: accuracy, empty batches, zeros and infinities, and TensorFlow's gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,10 +119,11 @@ class TestBatchNormalization:
         assert y.tolist() == [[-1, -1], [1, 1]]
 
 
-def normalise(x, running=True, **options):
+def normalise(x, running=True, **options: Any):
     """``fused_batch_norm`` of 2 channels."""
-    old = {"mean": f32([1, 2]), "variance": f32([3, 4])} if running else {}
-    return nn.fused_batch_norm(x, f32([0.5, 2]), f32([-1, 1]), **old, **options)
+    if running:
+        options = {"mean": f32([1, 2]), "variance": f32([3, 4]), **options}
+    return nn.fused_batch_norm(x, f32([0.5, 2]), f32([-1, 1]), **options)
 
 
 IMAGE = np.random.default_rng(0).standard_normal((2, 3, 4, 2)).astype(np.float32)
@@ -153,12 +156,8 @@ class TestFusedBatchNorm:
 
     def test_a_factor_of_one_ignores_the_old_moments(self):
         expected = normalise(IMAGE, running=False)
-        invalid = {"mean": jnp.full(2, NAN), "variance": jnp.full(2, NAN)}
-
-        @jax.jit
-        def step(f):
-            return nn.fused_batch_norm(IMAGE, f32([0.5, 2]), f32([-1, 1]), **invalid, exponential_avg_factor=f)
-
+        invalid = jnp.full(2, NAN)
+        step = jax.jit(lambda f: normalise(IMAGE, mean=invalid, variance=invalid, exponential_avg_factor=f))
         for actual in (step(1.0), normalise(IMAGE), normalise(IMAGE, mean=[], running=False)):
             for a, e in zip(actual, expected, strict=True):
                 np.testing.assert_allclose(a, e, rtol=1e-6, atol=1e-6)

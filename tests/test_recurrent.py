@@ -17,7 +17,8 @@ from jnnops.layers import LSTMStateTuple, layer, static
 
 BATCH, TIME, FEATURES, UNITS = 3, 4, 2, 3
 INPUTS = normal(BATCH, TIME, FEATURES)
-LENGTHS = {"none": None, "all": [4, 4, 4], "some": [2, 4, 0], "one": [0, 1, 0]}
+SOME = np.array([2, 4, 0])
+LENGTHS = {"none": None, "all": np.array([4, 4, 4]), "some": SOME, "one": np.array([0, 1, 0])}
 CELLS = {
     "basic_rnn": rc.basic_rnn(FEATURES, UNITS),
     "gru": rc.gru(FEATURES, UNITS, seed=1),
@@ -144,22 +145,23 @@ def assert_same_as_tensorflow(oracle, theirs, ours, given):
 class TestSequenceLength:
     def test_each_row_is_as_if_run_alone_for_its_length(self):
         cell = CELLS["basic_lstm"]
-        outputs, state = nn.dynamic_rnn(cell, INPUTS, [2, 4, 1])
-        for row, length in enumerate([2, 4, 1]):
+        lengths = np.array([2, 4, 1])
+        outputs, state = nn.dynamic_rnn(cell, INPUTS, lengths)
+        for row, length in enumerate(lengths):
             alone = nn.dynamic_rnn(cell, INPUTS[row : row + 1, :length])
             np.testing.assert_allclose(outputs[row, :length], alone.outputs[0], rtol=1e-5)
             np.testing.assert_array_equal(outputs[row, length:], 0)
             assert_trees_close(jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], state), alone.state)
 
     def test_length_0_gives_zeros_and_the_initial_state(self):
-        outputs, state = nn.dynamic_rnn(CELLS["gru"], INPUTS, [0, 0, 0], initial_state=np.ones((BATCH, UNITS)))
+        outputs, state = nn.dynamic_rnn(CELLS["gru"], INPUTS, np.zeros(BATCH, int), np.ones((BATCH, UNITS)))
         np.testing.assert_array_equal(outputs, 0)
         np.testing.assert_array_equal(state, 1)
 
     def test_lengths_out_of_range_count_as_0_and_time(self):
+        given, meant = np.array([9, -2, 1]), np.array([4, 0, 1])
         for op in (nn.dynamic_rnn, rc.both_ways):
-            expected = op(CELLS["gru"], INPUTS, [4, 0, 1])
-            assert_trees_close(op(CELLS["gru"], INPUTS, [9, -2, 1]), expected)
+            assert_trees_close(op(CELLS["gru"], INPUTS, given), op(CELLS["gru"], INPUTS, meant))
 
     def test_checkify_reports_lengths_out_of_range(self):
         checked = checkify.checkify(
@@ -168,15 +170,15 @@ class TestSequenceLength:
         assert checked(jnp.array([4, 0, 1]))[0].get() is None
         for lengths in ([5, 0, 1], [4, -1, 1]):
             message = checked(jnp.array(lengths))[0].get()
+            assert message is not None
             assert "dynamic_rnn: `sequence_length` must be in [0, 4]" in message
 
     @pytest.mark.parametrize(("op", "name", "order"), [(nn.dynamic_rnn, "basic_rnn", 2), (rc.both_ways, "lstm", 1)])
     def test_nan_in_the_padding_reaches_nothing(self, op, name, order):
-        lengths = np.array([2, 4, 0])
-        padding = (np.arange(TIME) >= lengths[:, None])[..., None]
+        padding = (np.arange(TIME) >= SOME[:, None])[..., None]
 
         def f(cell, inputs):
-            return op(cell, inputs, lengths)
+            return op(cell, inputs, SOME)
 
         def derivative(f):
             return jax.grad(lambda cell, inputs: weighted(f(cell, inputs)), argnums=(0, 1))
@@ -209,7 +211,7 @@ class TestSequenceLength:
 class TestTrees:
     def test_inputs_outputs_and_states_are_any_trees_and_the_cell_any_object(self):
         inputs = {"x": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "y": np.ones((2, 3, 2), np.float32)}
-        outputs, state = nn.dynamic_rnn(Counter(), inputs, [3, 1])
+        outputs, state = nn.dynamic_rnn(Counter(), inputs, np.array([3, 1]))
         np.testing.assert_array_equal(outputs["total"], [[3, 7, 12], [6, 0, 0]])
         np.testing.assert_array_equal(outputs["twice"][..., 1], [[6, 14, 24], [12, 0, 0]])
         np.testing.assert_array_equal(state["sum"], [12, 6])
@@ -237,7 +239,7 @@ class TestTrees:
                 return noise, (key, noise)
 
         start = jax.random.key(0), np.zeros((BATCH, UNITS), np.float32)
-        outputs, (key, last) = nn.dynamic_rnn(Noise(None), np.float32(INPUTS), [4, 4, 4], initial_state=start)
+        outputs, (key, last) = nn.dynamic_rnn(Noise(None), np.float32(INPUTS), LENGTHS["all"], start)
         np.testing.assert_array_equal(outputs[:, -1], last)
         assert np.unique(outputs).size == outputs.size
         assert key != start[0]
@@ -321,8 +323,8 @@ class TestTransforms:
             def __call__(self, inputs, state):
                 return self.result(inputs, state)
 
-        closed = jax.jit(jax.grad(lambda cell: weighted(nn.dynamic_rnn(Closed(cell), np.float32(INPUTS), [2, 4, 0]))))
-        direct = jax.grad(lambda cell: weighted(nn.dynamic_rnn(cell, np.float32(INPUTS), [2, 4, 0])))
+        closed = jax.jit(jax.grad(lambda cell: weighted(nn.dynamic_rnn(Closed(cell), np.float32(INPUTS), SOME))))
+        direct = jax.grad(lambda cell: weighted(nn.dynamic_rnn(cell, np.float32(INPUTS), SOME)))
         assert_trees_close(closed(cell), direct(cell))
 
     def test_gradient_of_a_16_bit_kernel_is_summed_in_float32(self):
@@ -341,10 +343,10 @@ class TestTransforms:
         keys = jax.random.split(jax.random.key(0), 3)
         cells = jax.vmap(lambda key: nn.layers.LSTMCell.init(FEATURES, UNITS, use_peepholes=True, key=key))(keys)
         run = jax.jit(jax.vmap(nn.dynamic_rnn, in_axes=(0, None, None)))
-        actual = run(cells, jnp.float32(INPUTS), jnp.array([2, 4, 0]))
+        actual = run(cells, jnp.float32(INPUTS), jnp.array(SOME))
         for i in range(3):
             cell = jax.tree.map(lambda leaf, i=i: leaf[i], cells)
-            expected = nn.dynamic_rnn(cell, INPUTS, [2, 4, 0])
+            expected = nn.dynamic_rnn(cell, INPUTS, SOME)
             assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], actual), expected, rtol=1e-5)
 
     def test_ensemble_of_cells_sharded_over_devices(self):
@@ -353,7 +355,7 @@ class TestTransforms:
         mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
 
         def run(cells, inputs):
-            return jax.vmap(lambda cell: nn.dynamic_rnn(cell, inputs, jnp.array([2, 4, 0])).outputs)(cells)
+            return jax.vmap(lambda cell: nn.dynamic_rnn(cell, inputs, jnp.array(SOME)).outputs)(cells)
 
         split = PartitionSpec("model")
         sharded = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(split, PartitionSpec()), out_specs=split))
@@ -391,9 +393,9 @@ class TestLayers:
     )
 
     def test_rnn_is_dynamic_rnn(self):
-        expected = nn.dynamic_rnn(self.RNN.cell, INPUTS, [2, 4, 0])
-        assert_trees_close(self.RNN.scan(INPUTS, [2, 4, 0]), expected)
-        assert_trees_close(self.RNN(INPUTS, [2, 4, 0]), expected.outputs)
+        expected = nn.dynamic_rnn(self.RNN.cell, INPUTS, SOME)
+        assert_trees_close(self.RNN.scan(INPUTS, SOME), expected)
+        assert_trees_close(self.RNN(INPUTS, SOME), expected.outputs)
 
     def test_state_passes_from_one_call_to_the_next(self):
         first = self.RNN.scan(INPUTS[:, :3])
@@ -404,11 +406,11 @@ class TestLayers:
 
     def test_bidirectional_concatenates_the_outputs(self):
         start = normal(BATCH, UNITS), None
-        outputs, state = self.BOTH.scan(INPUTS, [2, 4, 0], initial_state=start)
-        expected = nn.bidirectional_dynamic_rnn(self.BOTH.forward, self.BOTH.backward, INPUTS, [2, 4, 0], start[0])
+        outputs, state = self.BOTH.scan(INPUTS, SOME, initial_state=start)
+        expected = nn.bidirectional_dynamic_rnn(self.BOTH.forward, self.BOTH.backward, INPUTS, SOME, start[0])
         assert_trees_close(outputs, jnp.concatenate(expected.outputs, -1))
         assert_trees_close(state, expected.state)
-        assert_trees_close(self.BOTH(INPUTS, [2, 4, 0], initial_state=start), outputs)
+        assert_trees_close(self.BOTH(INPUTS, SOME, initial_state=start), outputs)
 
     @pytest.mark.parametrize("rnn", [RNN, BOTH])
     def test_time_major(self, rnn):

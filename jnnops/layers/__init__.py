@@ -5,6 +5,7 @@ from jnnops.layers.cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell, 
 from jnnops.layers.convolution import Conv
 from jnnops.layers.dense import Dense
 from jnnops.layers.dropout import Dropout
+from jnnops.layers.normalization import BatchNorm, BatchNormState
 from jnnops.layers.pooling import AvgPool, MaxPool
 from jnnops.layers.recurrent import RNN, Bidirectional
 from jnnops.layers.sequential import Function, Sequential
@@ -14,6 +15,8 @@ __all__ = [
     "AvgPool",
     "BasicLSTMCell",
     "BasicRNNCell",
+    "BatchNorm",
+    "BatchNormState",
     "Bidirectional",
     "Conv",
     "Dense",

@@ -1,0 +1,169 @@
+"""Normalization layers."""
+
+import functools
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import accumulation_dtype, as_float_array, as_static_int, at_least, check_shape, describe
+from jnnops.layers._layer import layer, static
+from jnnops.normalization import batch_normalization, moments
+
+__all__ = ["BatchNorm", "BatchNormState"]
+
+
+class BatchNormState(NamedTuple):
+    """The running moments of a :class:`BatchNorm`, each ``[features]``."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+@layer
+class BatchNorm:
+    r"""Batch normalization of inputs ``[batch, ..., features]`` over all axes but the last.
+
+    .. math::
+        y = \text{scale} \, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \text{offset}
+
+    In training the moments are those of the batch, and gradients go through them; a call also returns the running
+    moments updated by ``momentum * old + (1 - momentum) * batch``. Otherwise they are the running moments.
+
+    The running moments are not part of the layer but a state of their own, so no optimiser or weight decay sees
+    them. As in ``fused_batch_norm`` (and in Keras for images) the batch's variance enters them unbiased, multiplied
+    by :math:`n / (n - 1)` for the :math:`n` values of a feature.
+
+    Attributes:
+        scale: ``[features]``, or None for 1.
+        offset: ``[features]``, or None for 0.
+        features: The size of the last axis.
+        momentum: The weight of the old running moments in the new.
+        epsilon: Added to the variance.
+
+    Example:
+        >>> bn = nn.layers.BatchNorm.init(2)
+        >>> state = bn.init_state()
+        >>> y, state = bn(jnp.array([[1.0, 2.0], [3.0, 6.0]]), state, training=True)
+        >>> y.round(2).tolist()
+        [[-1.0, -1.0], [1.0, 1.0]]
+        >>> y, state = bn(jnp.array([[1.0, 2.0], [3.0, 6.0]]), state)
+
+    References:
+        ``tf.keras.layers.BatchNormalization``. Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network
+        Training by Reducing Internal Covariate Shift", 2015.
+    """
+
+    scale: jax.Array | None
+    offset: jax.Array | None
+    features: int = static()
+    momentum: float = static(default=0.99)
+    epsilon: float = static(default=1e-3)
+
+    @classmethod
+    def init(
+        cls,
+        features: int,
+        *,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        use_scale: bool = True,
+        use_offset: bool = True,
+        dtype: DTypeLike = jnp.float32,
+    ) -> "BatchNorm":
+        """Makes a layer with scale 1 and offset 0.
+
+        Args:
+            features: The size of the inputs' last axis.
+            momentum: The weight of the old running moments in the new.
+            epsilon: Added to the variance.
+            use_scale: Whether to learn a scale.
+            use_offset: Whether to learn an offset.
+            dtype: Of the scale and the offset.
+
+        Returns:
+            The layer.
+
+        Raises:
+            ValueError: If ``features`` is negative or ``momentum`` not in [0, 1].
+            TypeError: If ``features`` is not an integer.
+        """
+        features = as_static_int("BatchNorm.init", "features", features, minimum=0)
+        if not isinstance(momentum, float | int) or not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm.init: `momentum` must be a number in [0, 1], got {describe(momentum)}")
+        return cls(
+            scale=jnp.ones(features, dtype) if use_scale else None,
+            offset=jnp.zeros(features, dtype) if use_offset else None,
+            features=features,
+            momentum=float(momentum),
+            epsilon=float(epsilon),
+        )
+
+    def init_state(self) -> BatchNormState:
+        """Running moments to start with: mean 0 and variance 1, in float32 unless the layer is float64."""
+        arrays = [array for array in (self.scale, self.offset) if array is not None]
+        dtype = accumulation_dtype(arrays[0].dtype) if arrays else jnp.float32
+        return BatchNormState(jnp.zeros(self.features, dtype), jnp.ones(self.features, dtype))
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: BatchNormState,
+        *,
+        training: bool = False,
+        axis_name: Hashable | Sequence[Hashable] | None = None,
+    ) -> tuple[jax.Array, BatchNormState]:
+        """Normalizes ``x``.
+
+        Args:
+            x: ``[batch, ..., features]``, floating point.
+            state: From ``init_state`` or the last call in training.
+            training: Whether to normalize by the moments of the batch, and to update the running ones.
+            axis_name: The mapped axis (of ``shard_map``, ``vmap`` or ``pmap``) or axes that split the batch: its
+                moments are then those of the whole.
+
+        Returns:
+            ``(y, state)``: ``y`` like ``x``, and the new state, which is the old one unless training.
+
+        Raises:
+            ValueError: If ``x`` or ``state`` do not fit the layer.
+            TypeError: If ``x`` is not floating point.
+        """
+        x = as_float_array("BatchNorm", "x", x, rank=at_least(2))
+        if x.shape[-1] != self.features:
+            raise ValueError(f"BatchNorm: `x` must have {self.features} features on its last axis, got shape {x.shape}")
+        if not isinstance(state, Sequence) or len(state) != 2:
+            raise ValueError(f"BatchNorm: `state` must be what `init_state` or the last call returned, got {state!r}")
+        old = BatchNormState(
+            as_float_array("BatchNorm", "state.mean", state[0]), as_float_array("BatchNorm", "state.variance", state[1])
+        )
+        for name, moment in old._asdict().items():
+            check_shape("BatchNorm", f"state.{name}", moment, (self.features,), "one per feature")
+        if not training:
+            return batch_normalization(x, old.mean, old.variance, self.offset, self.scale, self.epsilon), old
+        return _normalize_and_update(self, x, old, tuple(axis_name) if isinstance(axis_name, list) else axis_name)
+
+
+@functools.partial(jax.jit, static_argnames="axis_name")
+def _normalize_and_update(
+    bn: BatchNorm, x: jax.Array, old: BatchNormState, axis_name: Hashable
+) -> tuple[jax.Array, BatchNormState]:
+    mean, variance = moments(x.astype(accumulation_dtype(x.dtype)), tuple(range(x.ndim - 1)))
+    count = math.prod(x.shape[:-1])
+    if axis_name is not None:
+        # The variance within the parts, which are equally large, plus that of their means: no sum of squares that
+        # cancels.
+        part_mean, mean = mean, lax.pmean(mean, axis_name)
+        variance = lax.pmean(variance + jnp.square(part_mean - mean), axis_name)
+        count *= lax.psum(1, axis_name)
+
+    def update(old: jax.Array, batch: jax.Array) -> jax.Array:
+        return bn.momentum * old + (1 - bn.momentum) * batch.astype(old.dtype)
+
+    y = batch_normalization(x, mean, variance, bn.offset, bn.scale, bn.epsilon)
+    unbiased = variance * (count / max(count - 1, 1))
+    return y, BatchNormState(update(old.mean, mean), update(old.variance, unbiased))

@@ -1,0 +1,1 @@
+"""Times every op against its peers: ``python -m pytest tests/benchmarks``."""

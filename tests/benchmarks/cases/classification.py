@@ -1,0 +1,112 @@
+"""Softmax and the cross entropies of 256 rows of 32,000 classes, and of 4096 x 1024 independent ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jnnops as nn
+from benchmarks.benchmark import Benchmark, Peer, integers, normal
+
+CLASSES = "256x32000"
+LOGITS = normal(256, 32000)
+LABELS = np.asarray(jax.nn.softmax(normal(256, 32000, seed=1)))
+INDEPENDENT = "4096x1024"
+INDEPENDENT_ARRAYS = {
+    "labels": np.random.default_rng(1).uniform(size=(4096, 1024)).astype(np.float32),
+    "logits": normal(4096, 1024),
+}
+
+
+def plain_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    return -jnp.sum(labels * jax.nn.log_softmax(logits), -1)
+
+
+def plain_sparse_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], -1)[:, 0]
+
+
+def plain_sigmoid_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    return jax.nn.softplus(logits) - labels * logits
+
+
+def plain_weighted_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    return 3 * labels * jax.nn.softplus(-logits) + (1 - labels) * jax.nn.softplus(logits)
+
+
+BENCHMARKS = [
+    Benchmark(
+        "softmax",
+        CLASSES,
+        arrays={"logits": LOGITS},
+        ours=lambda logits: nn.softmax(logits),
+        plain=lambda logits: jax.nn.softmax(logits),
+        tensorflow=Peer(lambda tf, logits: tf.nn.softmax(logits)),
+        torch=Peer(lambda torch, logits: torch.softmax(logits, -1)),
+    ),
+    Benchmark(
+        "log_softmax",
+        CLASSES,
+        arrays={"logits": LOGITS},
+        ours=lambda logits: nn.log_softmax(logits),
+        plain=lambda logits: jax.nn.log_softmax(logits),
+        tensorflow=Peer(lambda tf, logits: tf.nn.log_softmax(logits)),
+        torch=Peer(lambda torch, logits: torch.log_softmax(logits, -1)),
+    ),
+    Benchmark(
+        "softmax_cross_entropy_with_logits",
+        CLASSES,
+        arrays={"labels": LABELS, "logits": LOGITS},
+        ours=lambda labels, logits: nn.softmax_cross_entropy_with_logits(labels, logits),
+        plain=plain_cross_entropy,
+        tensorflow=Peer(lambda tf, labels, logits: tf.nn.softmax_cross_entropy_with_logits(labels, logits)),
+        torch=Peer(lambda torch, labels, logits: torch.nn.functional.cross_entropy(logits, labels, reduction="none")),
+    ),
+    Benchmark(
+        "softmax_cross_entropy_with_logits",
+        f"logits_only_{CLASSES}",
+        arrays={"logits": LOGITS},
+        constants={"labels": LABELS},
+        ours=lambda logits, labels: nn.softmax_cross_entropy_with_logits(labels, logits),
+        plain=lambda logits, labels: plain_cross_entropy(labels, logits),
+        tensorflow=Peer(lambda tf, logits, labels: tf.nn.softmax_cross_entropy_with_logits(labels, logits)),
+        torch=Peer(lambda torch, logits, labels: torch.nn.functional.cross_entropy(logits, labels, reduction="none")),
+    ),
+    Benchmark(
+        "sparse_softmax_cross_entropy_with_logits",
+        CLASSES,
+        arrays={"logits": LOGITS},
+        constants={"labels": integers(0, 32000, 256)},
+        ours=lambda logits, labels: nn.sparse_softmax_cross_entropy_with_logits(labels, logits),
+        plain=plain_sparse_cross_entropy,
+        tensorflow=Peer(lambda tf, logits, labels: tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)),
+        torch=Peer(
+            lambda torch, logits, labels: torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
+        ),
+    ),
+    Benchmark(
+        "sigmoid_cross_entropy_with_logits",
+        INDEPENDENT,
+        arrays=INDEPENDENT_ARRAYS,
+        ours=lambda labels, logits: nn.sigmoid_cross_entropy_with_logits(labels, logits),
+        plain=plain_sigmoid_cross_entropy,
+        tensorflow=Peer(lambda tf, labels, logits: tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)),
+        torch=Peer(
+            lambda torch, labels, logits: torch.nn.functional.binary_cross_entropy_with_logits(
+                logits, labels, reduction="none"
+            )
+        ),
+    ),
+    Benchmark(
+        "weighted_cross_entropy_with_logits",
+        INDEPENDENT,
+        arrays=INDEPENDENT_ARRAYS,
+        ours=lambda labels, logits: nn.weighted_cross_entropy_with_logits(labels, logits, 3.0),
+        plain=plain_weighted_cross_entropy,
+        tensorflow=Peer(lambda tf, labels, logits: tf.nn.weighted_cross_entropy_with_logits(labels, logits, 3.0)),
+        torch=Peer(
+            lambda torch, labels, logits: torch.nn.functional.binary_cross_entropy_with_logits(
+                logits, labels, reduction="none", pos_weight=torch.tensor(3.0)
+            )
+        ),
+    ),
+]

@@ -1,0 +1,63 @@
+"""Normalization of 16 images of 56 x 56 x 64, and of 8192 vectors."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jnnops as nn
+from benchmarks.benchmark import Benchmark, Peer, normal
+from benchmarks.cases.convolution import channels_last
+
+IMAGES = normal(16, 56, 56, 64)
+EPSILON = 0.001
+
+
+def plain_batch_norm(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+    mean, variance = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
+    return (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + offset
+
+
+def torch_moments(torch: Any, x: Any) -> Any:
+    variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+    return mean, variance
+
+
+BENCHMARKS = [
+    Benchmark(
+        "moments",
+        "16x56x56x64",
+        arrays={"x": IMAGES},
+        ours=lambda x: nn.moments(x, (0, 1, 2)),
+        plain=lambda x: (jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))),
+        tensorflow=Peer(lambda tf, x: tf.nn.moments(x, (0, 1, 2))),
+        torch=Peer(torch_moments, lambda x: (jnp.moveaxis(x, -1, 1),)),
+    ),
+    Benchmark(
+        "fused_batch_norm",
+        "16x56x56x64",
+        arrays={"x": IMAGES, "scale": normal(64, seed=1), "offset": normal(64, seed=2)},
+        ours=lambda x, scale, offset: nn.fused_batch_norm(x, scale, offset, epsilon=EPSILON)[0],
+        plain=plain_batch_norm,
+        tensorflow=Peer(
+            lambda tf, x, scale, offset: tf.compat.v1.nn.fused_batch_norm(x, scale, offset, epsilon=EPSILON)[0]
+        ),
+        torch=Peer(
+            lambda torch, x, scale, offset: torch.nn.functional.batch_norm(
+                x, None, None, scale, offset, training=True, eps=EPSILON
+            ),
+            lambda x, scale, offset: (jnp.moveaxis(x, -1, 1), scale, offset),
+            channels_last,
+        ),
+        shared=("scale", "offset"),
+    ),
+    Benchmark(
+        "l2_normalize",
+        "8192x1024",
+        arrays={"x": normal(8192, 1024)},
+        ours=lambda x: nn.l2_normalize(x, -1),
+        plain=lambda x: x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), 1e-12)),
+        tensorflow=Peer(lambda tf, x: tf.nn.l2_normalize(x, -1)),
+        torch=Peer(lambda torch, x: torch.nn.functional.normalize(x, dim=-1, eps=1e-6)),
+    ),
+]
