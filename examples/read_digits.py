@@ -73,13 +73,13 @@ def compose_line(key: jax.Array, scans: Scans) -> Lines:
     chosen = jax.random.randint(keys[1], (LONGEST,), 0, len(scans.labels))
     gaps = jax.random.randint(keys[2], (LONGEST,), 0, LARGEST_GAP + 1)
     ends = jnp.cumsum(gaps + DIGIT)
-    slack = WIDTH - ends[length - 1]
-    left = (jax.random.uniform(keys[3]) * (slack + 1)).astype(jnp.int32) + ends - DIGIT  # [LONGEST]
+    left = jax.random.randint(keys[3], (), 0, WIDTH - ends[length - 1] + 1) + ends - DIGIT  # [LONGEST]
     top = jax.random.randint(keys[4], (LONGEST,), 0, HEIGHT - DIGIT + 1)
-    brightness = jax.random.uniform(keys[5], (LONGEST,), minval=0.6, maxval=1.0) * (jnp.arange(LONGEST) < length)
+    brightness = jax.random.uniform(keys[5], (LONGEST,), minval=0.6, maxval=1.0)
+    brightness = jnp.where(jnp.arange(LONGEST) < length, brightness, 0)
 
     def place(scan: jax.Array, top: jax.Array, left: jax.Array, brightness: jax.Array) -> jax.Array:
-        # Of two digits that overlap the canvas' edge only those that do not count: their brightness is 0.
+        # Digits past the length may stand beyond the edge; their brightness is 0.
         line = jnp.zeros((HEIGHT, WIDTH + LONGEST * (DIGIT + LARGEST_GAP)))
         return jax.lax.dynamic_update_slice(line, brightness * scan, (top, left))[:, :WIDTH]
 

@@ -113,10 +113,10 @@ class TestLoss:
 
         from oracle import tf
 
-        x = tf.constant(logits)
+        x, *rest = map(tf.constant, (logits, labels, label_length, logit_length))
         with tf.GradientTape() as tape:
             tape.watch(x)
-            expected = tf.nn.ctc_loss(labels, x, label_length, logit_length, **options)
+            expected = tf.nn.ctc_loss(rest[0], x, rest[1], rest[2], **options)
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
         np.testing.assert_allclose(gradient, tf.convert_to_tensor(tape.gradient(expected, x)), atol=2e-5)
 

@@ -1,0 +1,67 @@
+"""The reading example: its data, its measure and its command line."""
+
+import jax
+import numpy as np
+import pytest
+import read_digits
+
+
+@pytest.fixture(scope="module")
+def scans():
+    return read_digits.load_scans(seed=0)
+
+
+class TestData:
+    def test_held_out_scans_are_not_trained_on(self, scans):
+        train, held_out = scans
+        assert (len(train.labels), len(held_out.labels)) == (1438, 359)
+        seen = {scan.tobytes() for scan in np.asarray(train.images)}
+        assert not any(scan.tobytes() in seen for scan in np.asarray(held_out.images))
+
+    def test_lines_show_their_digits(self, scans):
+        lines = read_digits.compose_lines(jax.random.key(0), scans[0], 50)
+        assert lines.images.shape == (50, read_digits.HEIGHT, read_digits.WIDTH, 1)
+        assert set(lines.lengths.tolist()) == set(range(read_digits.SHORTEST, read_digits.LONGEST + 1))
+        # ink is 0.6 to 1 times that of the scans, and the noise has no mean
+        ink = np.asarray(lines.images).sum((1, 2, 3)) / np.asarray(lines.lengths)
+        mean_ink = float(scans[0].images.sum((1, 2)).mean())
+        assert 0.5 * mean_ink < ink.min() <= ink.max() < 1.2 * mean_ink
+
+    def test_lines_are_a_function_of_the_key(self, scans):
+        a, b, c = (read_digits.compose_lines(jax.random.key(seed), scans[0], 50).images for seed in (1, 1, 2))
+        assert (a == b).all()
+        assert (a != c).any()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"), [("", "", 0), ("123", "", 3), ("123", "123", 0), ("1123", "123", 1), ("321", "123", 2)]
+)
+def test_edit_distance(a, b, expected):
+    assert read_digits.edit_distance([*map(int, a)], [*map(int, b)]) == expected
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--steps", "0"], "argument --steps: must be a whole number of at least 1, got '0'"),
+            (["--seed", "one"], "argument --seed: must be a whole number of at least 0, got 'one'"),
+            (["--output", "picture.txt"], "argument --output: must end in one of"),
+            (["--output", "nowhere/picture.png"], "argument --output: the folder 'nowhere' does not exist"),
+            (["--colour"], "unrecognized arguments: --colour"),
+        ],
+    )
+    def test_a_wrong_argument_gets_one_line(self, arguments, message, capsys):
+        with pytest.raises(SystemExit, match="2"):
+            read_digits.main(arguments)
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+    def test_an_existing_output_is_kept(self, tmp_path, capsys):
+        output = tmp_path / "kept.png"
+        output.write_text("mine")
+        with pytest.raises(SystemExit, match="2"):
+            read_digits.main(["--output", str(output)])
+        assert "exists; --force overwrites a file" in capsys.readouterr().err
+        assert output.read_text() == "mine"
