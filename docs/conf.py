@@ -1,10 +1,10 @@
 """Sphinx settings."""
 
-from importlib.metadata import version
+import importlib.metadata
 
 project = "jnnops"
 author = "The jnnops authors"
-release = version("jnnops")
+release = importlib.metadata.version("jnnops")
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "none"

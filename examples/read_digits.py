@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import jax
 import jax.numpy as jnp
@@ -174,8 +174,9 @@ def train_step(state: TrainState, key: jax.Array, scans: Scans, steps: int) -> t
         return jnp.mean(losses / lines.lengths), statistics
 
     (loss, statistics), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.model)
-    updates, optimizer_state = make_optimizer(steps).update(gradients, state.optimizer, state.model)
-    return TrainState(optax.apply_updates(state.model, updates), statistics, optimizer_state), loss
+    model: Any = state.model  # optax's types know arrays, lists and dicts only
+    updates, optimizer_state = make_optimizer(steps).update(gradients, state.optimizer, model)
+    return TrainState(cast(Reader, optax.apply_updates(model, updates)), statistics, optimizer_state), loss
 
 
 @jax.jit
@@ -257,7 +258,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parses and checks the command line."""
     parser = OneLineParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
-        "--steps", type=functools.partial(whole_number, 1), default=1600, help="steps of training (default: %(default)s)"
+        "--steps",
+        type=functools.partial(whole_number, 1),
+        default=1600,
+        help="steps of training (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
@@ -289,8 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     test_lines = compose_lines(test_key, held_out, HELD_OUT_LINES)
 
     model = Reader.init(key=model_key)
-    optimizer_state = make_optimizer(options.steps).init(model)  # pyright: ignore[reportArgumentType]
-    state = TrainState(model, model.features.init_state(), optimizer_state)
+    state = TrainState(model, model.features.init_state(), make_optimizer(options.steps).init(cast(Any, model)))
     before = character_error_rate(state, test_lines)
     print(f"held-out character error rate before training: {before:.1%}")
 

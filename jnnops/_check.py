@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from jnnops._debug import checked_p
@@ -190,9 +191,14 @@ def as_key(op: str, key: Any) -> jax.Array:
     return array
 
 
+def is_traced(value: Any) -> bool:
+    """Whether ``value`` is known only at run time."""
+    return isinstance(value, Tracer)
+
+
 def describe(value: Any) -> str:
     """Words a value for an error message: a traced or large array by its type."""
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         return f"a traced array of shape {value.shape}"
     return repr(value) if len(repr(value)) <= 80 else f"{type(value).__name__}"
 

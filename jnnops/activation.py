@@ -31,6 +31,7 @@ from jnnops._check import (
     check_rank,
     check_shape,
     debug_check,
+    is_traced,
 )
 
 __all__ = [
@@ -633,7 +634,7 @@ def _drop(
 ) -> jax.Array:
     x = as_float_array(op, "x", x)
     probability = as_number_array(op, "rate", rate, rank=0)
-    if not isinstance(probability, jax.core.Tracer):
+    if not is_traced(probability):
         known = float(probability)
         if not 0 <= known < 1:
             raise ValueError(f"{op}: `rate` must be in [0, 1), got {known}")
@@ -653,14 +654,14 @@ def _noise_shape(op: str, noise_shape: Sequence[int | None] | None, shape: tuple
     if noise_shape is None:
         return shape
     given = tuple(noise_shape)
-    sizes = shape[len(shape) - len(given) :] if len(given) <= len(shape) else given
-    resolved = tuple(
-        size if entry is None else as_static_int(op, "noise_shape", entry, minimum=0)
-        for entry, size in zip(given, sizes, strict=True)
-    )
-    if len(given) > len(shape) or any(n not in (1, size) for n, size in zip(resolved, sizes, strict=True)):
-        raise ValueError(f"{op}: `noise_shape` must broadcast to x.shape = {shape}, got {given}")
-    return (1,) * (len(shape) - len(resolved)) + resolved
+    if len(given) <= len(shape):
+        resolved = tuple(
+            size if entry is None else as_static_int(op, "noise_shape", entry, minimum=0)
+            for entry, size in zip((1,) * (len(shape) - len(given)) + given, shape, strict=True)
+        )
+        if all(entry in (1, size) for entry, size in zip(resolved, shape, strict=True)):
+            return resolved
+    raise ValueError(f"{op}: `noise_shape` must broadcast to x.shape = {shape}, got {given}")
 
 
 @jax.jit

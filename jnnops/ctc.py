@@ -71,7 +71,7 @@ def ctc_loss(
 
     Note:
         TensorFlow gives about 707, and a gradient, where no path spells the labels, and NaN for logits of minus
-        infinity. It takes no float64.
+        infinity. It takes no float64, and its loss is log 2 too low if ``max_label_length`` is 0.
 
     Example:
         >>> logits = jnp.zeros((2, 1, 3))  # two frames, each class with probability 1/3
@@ -85,7 +85,7 @@ def ctc_loss(
         Data with Recurrent Neural Networks", 2006.
     """
     op = "ctc_loss"
-    labels = as_integer_array(op, "labels", labels, rank=2)
+    labels = _at_least_32_bits(as_integer_array(op, "labels", labels, rank=2))
     logits = as_float_array(op, "logits", logits, rank=3)
     batch, _ = labels.shape
     if logits.shape[1 if logits_time_major else 0] != batch:
@@ -135,7 +135,7 @@ def _ctc_loss(
     label_length = jnp.where(good_label_length, label_length, 0).astype(jnp.int32)
     logit_length = jnp.where(good_logit_length, logit_length, time).astype(jnp.int32)
     in_use = _first(max_labels, label_length).T
-    good_label = (labels >= 0) & (labels < classes) & (labels != blank_index) | ~in_use
+    good_label = ((labels >= 0) & (labels < classes) & (labels != blank_index)) | ~in_use
     requirement = f"be in [0, {classes}) and not the blank, {blank_index}"
     labels = debug_check(op, "labels", requirement, labels, good_label)
     labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
@@ -199,7 +199,7 @@ def _log_sum(*terms: _Log) -> _Log:
     top = functools.reduce(jnp.maximum, (term.whole for term in terms))
     zero = jnp.isneginf(top)
     pivot = jnp.where(zero, 0, top)
-    total = functools.reduce(jnp.add, (jnp.exp(term.whole - pivot + term.rest) for term in terms))
+    total = functools.reduce(jnp.add, (jnp.exp((term.whole - pivot) + term.rest) for term in terms))
     return _Log(top, jnp.log(jnp.where(zero, 1, total)))
 
 
@@ -209,6 +209,7 @@ _States = tuple[_Log, _Log]
 
 
 def _lanes(x: _Log, start: int | None, stop: int | None) -> _Log:
+    """The lanes from ``start`` to before ``stop``."""
     return _Log(x.whole[start:stop], x.rest[start:stop])
 
 
@@ -222,18 +223,18 @@ def _step_forward(states: _States, can_skip: jax.Array) -> _States:
     """Sums over the states that may precede each one: for a label itself, the blank or the label before it."""
     blank, label = states
     before = _pad_lanes(label, 1, 0)
-    skipped = _lanes(before, None, -1)
-    skipped = skipped._replace(whole=jnp.where(can_skip, skipped.whole, -jnp.inf))
-    return _log_sum(blank, before), _log_sum(label, _lanes(blank, None, -1), skipped)
+    skipping = _lanes(before, None, -1)
+    skipping = skipping._replace(whole=jnp.where(can_skip, skipping.whole, -jnp.inf))
+    return _log_sum(blank, before), _log_sum(label, _lanes(blank, None, -1), skipping)
 
 
-def _step_backward(states: _States, can_skip: jax.Array) -> _States:
-    """Sums over the states that may follow each one."""
+def _step_backward(states: _States, can_skip_next: jax.Array) -> _States:
+    """Sums over the states that may follow each one: for a label itself, the blank or the label after it."""
     blank, label = states
     after = _pad_lanes(label, 0, 1)
-    skipped = _lanes(after, 1, None)
-    skipped = skipped._replace(whole=jnp.where(jnp.pad(can_skip, ((0, 1), (0, 0)))[1:], skipped.whole, -jnp.inf))
-    return _log_sum(blank, after), _log_sum(label, _lanes(blank, 1, None), skipped)
+    skipping = _lanes(after, 1, None)
+    skipping = skipping._replace(whole=jnp.where(can_skip_next, skipping.whole, -jnp.inf))
+    return _log_sum(blank, after), _log_sum(label, _lanes(blank, 1, None), skipping)
 
 
 def _emit(states: _States, emission: tuple[jax.Array, jax.Array]) -> _States:
@@ -291,13 +292,14 @@ def _occupancies(
     They have the shapes of ``blank`` and ``label``, and are 0 where no path spells the labels.
     """
     emissions = blank, label
+    can_skip_next = jnp.pad(can_skip, ((0, 1), (0, 0)))[1:]
 
     def forward(states: _States, emission: tuple[jax.Array, jax.Array]) -> tuple[_States, _States]:
         states = _emit(_step_forward(states, can_skip), emission)
         return states, states
 
     def backward(states: _States, emission: tuple[jax.Array, jax.Array]) -> tuple[_States, _States]:
-        states = _emit(_step_backward(states, can_skip), emission)
+        states = _emit(_step_backward(states, can_skip_next), emission)
         return states, states
 
     last, before = lax.scan(forward, _certain(jnp.zeros_like(label_length), emissions), emissions)
@@ -309,8 +311,8 @@ def _occupancies(
     )
     top = jnp.maximum(jnp.max(blanks.whole, axis=1), jnp.max(labels.whole, axis=1, initial=-jnp.inf))[:, None]
     pivot = jnp.where(jnp.isneginf(top), 0, top)
-    at_blank = jnp.sum(jnp.exp(blanks.whole - pivot + blanks.rest), axis=1)
-    at_label = jnp.exp(labels.whole - pivot + labels.rest)
+    at_blank = jnp.sum(jnp.exp((blanks.whole - pivot) + blanks.rest), axis=1)
+    at_label = jnp.exp((labels.whole - pivot) + labels.rest)
     total = at_blank + jnp.sum(at_label, axis=1)
     total = jnp.where(total == 0, 1, total)
     return _loss_at_end(last, can_skip, label_length), at_blank / total, at_label / total[:, None]
@@ -352,8 +354,9 @@ class CTCDecoded(NamedTuple):
         paths = []
         for decoded, lengths in zip(np.asarray(self.decoded), np.asarray(self.lengths), strict=True):
             indices = np.argwhere(np.arange(decoded.shape[1]) < lengths[:, None])
-            values = decoded[tuple(indices.T)].astype(np.int64)
-            paths.append(SparseTensorValue(indices, values, np.array([len(lengths), lengths.max(initial=0)])))
+            shape = len(lengths), lengths.max(initial=0)
+            parts = indices, decoded[tuple(indices.T)], shape
+            paths.append(SparseTensorValue(*(np.asarray(part, np.int64) for part in parts)))
         return paths
 
 
@@ -429,9 +432,14 @@ def _ctc_greedy_decoder(
 
 
 def _as_lengths(op: str, argument: str, lengths: ArrayLike, batch: int) -> jax.Array:
-    """Converts ``[batch]`` integers, at least 32 bits wide so that any size can be compared with them."""
+    """Converts ``[batch]`` integers."""
     array = as_integer_array(op, argument, lengths, rank=1)
     check_shape(op, argument, array, (batch,), f"one for each row of the batch of {batch}")
+    return _at_least_32_bits(array)
+
+
+def _at_least_32_bits(array: jax.Array) -> jax.Array:
+    """Widens narrow integers, which could not be compared with a size beyond their range."""
     return array if array.dtype.itemsize >= 4 else array.astype(jnp.int32)
 
 

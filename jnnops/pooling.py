@@ -488,11 +488,10 @@ def _reduce_axis(
 
     # Blocks of 1, 2, 4, ... cells, each made of two of the last; the window consists of those in the binary form of
     # its size, the longest first.
-    blocks, length, result = x, 1, None
+    blocks, length, parts = x, 1, []
     while length <= size:
         if size & length:
-            block = taps(blocks, size & ~(2 * length - 1))
-            result = block if result is None else combine(block, result)
+            parts.append(taps(blocks, size & ~(2 * length - 1)))
         length *= 2
         if length <= size:
             shift = length // 2 * dilation
@@ -501,4 +500,4 @@ def _reduce_axis(
                 lax.slice_in_dim(blocks, 0, pairs, axis=axis + 1),
                 lax.slice_in_dim(blocks, shift, shift + pairs, axis=axis + 1),
             )
-    return result
+    return functools.reduce(combine, reversed(parts))

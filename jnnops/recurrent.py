@@ -23,7 +23,6 @@ from jax.tree_util import keystr, tree_map_with_path
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import (
-    accumulation_dtype,
     as_array,
     as_integer_array,
     as_static_int,
@@ -129,7 +128,7 @@ def bidirectional_dynamic_rnn(
         initial_state_fw: The forward state before the first step; zeros unless given.
         initial_state_bw: The backward state before the last step; zeros unless given.
         dtype: Of the zero states; that of ``inputs`` unless given.
-        time_major: Whether ``inputs`` and ``outputs`` are ``[time, batch, ...]``, which saves three transposes.
+        time_major: Whether ``inputs`` and ``outputs`` are ``[time, batch, ...]``, which saves four transposes.
         unroll: How many steps to compile into one iteration of the loops.
 
     Returns:
@@ -180,7 +179,9 @@ def _run(
     if any(leaf.shape[:2] != leaves[0].shape[:2] for leaf in leaves):
         shapes = [leaf.shape for leaf in leaves]
         raise ValueError(f"{op}: `inputs` must agree in their first two dimensions, got shapes {shapes}")
-    time, batch = leaves[0].shape[:2] if time_major else leaves[0].shape[1::-1]
+    batch, time = leaves[0].shape[:2]
+    if time_major:
+        batch, time = time, batch
 
     lengths = None
     if sequence_length is not None:
@@ -200,7 +201,7 @@ def _run(
             message = f"must have shapes [{batch}, ...] (the batch of `inputs`) or ()"
             raise ValueError(f"{op}: `initial_state{direction}` {message}, got {leaf.shape}")
 
-    # Outside jit, lax.scan compiles every new closure: 500 ms a call for an LSTM over 100 steps, against 90.
+    # Outside jit, lax.scan compiles each new closure: 0.5 s for every call of an LSTM that runs in 0.09 s.
     compilable = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(cell))
     return (_jitted_scan if compilable else _scan)(
         cell,
@@ -228,12 +229,11 @@ def _scan(
     inputs = inputs if time_major else _swap_batch_and_time(inputs)
     time, batch = jax.tree.leaves(inputs)[0].shape[:2]
     steps = jnp.arange(time, dtype=jnp.int32)
-    # The gradient of what all steps share is summed in its own dtype. For a bfloat16 kernel over 400 steps that is
-    # wrong by 2%; through a float32 copy, narrowed again in each step, by 0.3%.
-    wide_cell = jax.tree.map(_widen, cell)
+    weights, structure = jax.tree.flatten(cell)
+    weights = [_with_wide_gradient(weight) for weight in weights]
 
     def advance(inputs: Any, state: Any) -> tuple[Any, Any]:
-        result = jax.tree.map(_narrow_as, wide_cell, cell)(inputs, state)
+        result = structure.unflatten(weight() for weight in weights)(inputs, state)
         return _check_result(op, f"cell{direction}", result, state, batch)
 
     def step(state: Any, step_and_inputs: tuple[jax.Array, Any]) -> tuple[Any, Any]:
@@ -277,16 +277,16 @@ def _check_result(op: str, argument: str, result: Any, state: Any, batch: int) -
     return output, new_state
 
 
-def _promote_state(op: str, argument: str, advance: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
+def _promote_state(op: str, argument: str, trace: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
     """Casts the first state to the dtypes that the cell promotes it to, since a loop's carry keeps its types."""
-    given, found = _dtypes(state), _dtypes(advance(state)[1])
+    given, found = _dtypes(state), _dtypes(trace(state)[1])
     if found != given:
         leaves, structure = jax.tree.flatten(state)
         state = structure.unflatten(
             leaf if dtype == leaf.dtype else leaf.astype(jnp.promote_types(leaf.dtype, dtype))
             for leaf, dtype in zip(leaves, found, strict=True)
         )
-        given, found = _dtypes(state), _dtypes(advance(state)[1])
+        given, found = _dtypes(state), _dtypes(trace(state)[1])
     if found != given:
         given, found = ([str(dtype) for dtype in dtypes] for dtypes in (given, found))
         raise TypeError(f"{op}: `{argument}` must return a state of the dtypes {given}, as given, got {found}")
@@ -300,8 +300,8 @@ def _dtypes(tree: Any) -> list[Any]:
 def _vary_with(state: Any, sources: Any) -> Any:
     """Returns ``state``, but varying over the mesh axes of a ``shard_map`` over which any of ``sources`` does.
 
-    A loop's carry must have that type from the start, and each release of JAX has another function to cast it.
-    A sum over no elements has it in all of them, costs nothing and is False whatever the array holds.
+    A loop's carry must have that type from the start, and each release of JAX has another function to cast it. The
+    ``any`` of no elements has it in all of them, is False whatever the array holds, and costs nothing.
     """
     never = jnp.zeros((), jnp.bool_)
     for leaf in jax.tree.leaves(sources):
@@ -326,16 +326,27 @@ def _swap_batch_and_time(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def _widen(leaf: Any) -> Any:
-    """Casts a 16-bit float array to float32; returns anything else as it is."""
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating):
-        return leaf.astype(accumulation_dtype(leaf.dtype))
-    return leaf
+def _with_wide_gradient(leaf: Any) -> Callable[[], Any]:
+    """Returns a function that gives ``leaf`` inside a loop; gradients of 16-bit arrays are summed in float32.
+
+    The loop sums the gradient of an array that all steps share in the array's own dtype: for a bfloat16 LSTM over 400
+    steps 2% wrong, this way 0.3%.
+    """
+    if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize != 2:
+        return lambda: leaf
+    return functools.partial(_value_with_gradient_of, lax.stop_gradient(leaf), leaf.astype(jnp.float32))
 
 
-def _narrow_as(wide: Any, leaf: Any) -> Any:
-    """Undoes ``_widen``."""
-    return wide.astype(leaf.dtype) if isinstance(leaf, jax.Array) and wide.dtype != leaf.dtype else wide
+@jax.custom_jvp
+def _value_with_gradient_of(value: jax.Array, wide: jax.Array) -> jax.Array:
+    del wide
+    return value
+
+
+@_value_with_gradient_of.defjvp
+def _value_with_gradient_of_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    value, wide = primals
+    return _value_with_gradient_of(value, wide), tangents[1].astype(value.dtype)
 
 
 def _floating_dtype(op: str, leaves: list[jax.Array]) -> Any:

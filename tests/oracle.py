@@ -32,5 +32,5 @@ def gradients(oracle: Callable[..., Any], arrays: Arrays, names: Sequence[str]) 
                 if result.dtype.is_floating
             ]
         )
-    found = tape.gradient(total, [tensors[name] for name in names], unconnected_gradients="zero")
+    found = tape.gradient(total, [tensors[name] for name in names], unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return [tf.convert_to_tensor(gradient).numpy() for gradient in found]

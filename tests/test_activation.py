@@ -123,11 +123,11 @@ class TestDropout:
         f = jax.jit(lambda rate: nn.dropout(self.x, rate, key=jax.random.key(0)))
         assert jnp.isnan(f(rate)).all()
         error, _ = checkify.checkify(f, errors=checkify.user_checks)(jnp.float32(rate))
-        assert r"dropout: `rate` must be in [0, 1)" in error.get()
+        assert "dropout: `rate` must be in [0, 1)" in (error.get() or "")
 
     def test_same_elements_are_dropped_in_every_dtype(self):
         masks = [nn.dropout(self.x.astype(t), 0.5, key=jax.random.key(1)) != 0 for t in (jnp.bfloat16, jnp.float32)]
-        np.testing.assert_array_equal(*masks)
+        np.testing.assert_array_equal(masks[0], masks[1])
 
     @pytest.mark.parametrize("noise_shape", [(200, 1), (None, 1)])
     def test_noise_shape_shares_decisions(self, noise_shape):
@@ -145,7 +145,7 @@ class TestDropout:
         np.testing.assert_array_equal(a, b)
 
     def test_stateless_dropout_is_a_function_of_the_seed(self):
-        a, b, c = (nn.stateless_dropout(self.x, 0.5, seed=seed) for seed in ([1, 2], [1, 2], [2, 1]))
+        a, b, c = (nn.stateless_dropout(self.x, 0.5, seed=np.array(seed)) for seed in ([1, 2], [1, 2], [2, 1]))
         np.testing.assert_array_equal(a, b)
         assert (a != c).any()
         by_key = nn.stateless_dropout(self.x, 0.5, key=jax.random.key(0))

@@ -183,8 +183,9 @@ class TestClipping:
 
 
 class TestTransforms:
-    @every_cell
-    def test_derivatives_are_right_to_second_order_in_both_modes(self, cell):
+    @pytest.mark.parametrize("name", ["basic_rnn", "gru", "lstm"])
+    def test_derivatives_are_right_to_second_order_in_both_modes(self, name):
+        cell = CELLS[name]
         with jax.enable_x64(True):
             given = in_dtype((cell, INPUTS, a_state(cell)), jnp.float64)
             step = jax.jit(lambda cell, inputs, state: cell(inputs, state))
@@ -210,16 +211,19 @@ class TestTransforms:
 
 class TestDtypes:
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-    @every_cell
-    def test_results_keep_the_dtype_and_its_precision(self, cell, dtype):
+    @pytest.mark.parametrize("name", CELLS)
+    def test_results_keep_the_dtype_and_its_precision(self, name, dtype):
+        # 16-bit results are the exact ones rounded once; the operand of a second product is rounded before.
+        narrow = dtype in ("float16", "bfloat16")
+        ulps = (0.51 if name.startswith("basic") else 4) if narrow else 100
         with jax.enable_x64(True):
-            given = in_dtype((cell, INPUTS, a_state(cell)), dtype)
-            actual = given[0](*given[1:])
-            exact = in_dtype(given, jnp.float64)
-            expected = exact[0](*exact[1:])
-        for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            cell, inputs, state = in_dtype((CELLS[name], INPUTS, a_state(CELLS[name])), dtype)
+            actual = cell(inputs, state)
+            cell, inputs, state = in_dtype((cell, inputs, state), jnp.float64)
+            exact = cell(inputs, state)
+        for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(exact), strict=True):
             assert a.dtype == dtype
-            np.testing.assert_allclose(np.float64(a), e, rtol=0, atol=2 * float(jnp.finfo(dtype).eps) * np.abs(e).max())
+            np.testing.assert_allclose(np.float64(a), e, rtol=ulps * float(jnp.finfo(dtype).eps))
 
     def test_mixed_dtypes_promote(self):
         cell = in_dtype(CELLS["lstm"], jnp.bfloat16)
@@ -257,11 +261,10 @@ class TestInit:
         for bias in (gru.candidate_bias, *(cell.bias for cell in others)):
             np.testing.assert_array_equal(bias, 0)
 
-    @pytest.mark.parametrize("make", [BasicRNNCell, GRUCell, BasicLSTMCell, LSTMCell])
-    def test_weights_have_the_range_of_tensorflow(self, make):
+    @pytest.mark.parametrize(("make", "options"), [(GRUCell, {}), (LSTMCell, {"use_peepholes": True, "num_proj": 3})])
+    def test_weights_have_the_range_of_tensorflow(self, make, options):
         import oracle
 
-        options = {"use_peepholes": True, "num_proj": 3} if make is LSTMCell else {}
         cell = make.init(200, 300, **options, key=self.KEY)
         initializer = oracle.tf.keras.initializers.GlorotUniform(seed=1)
         for name, ours in rc.weights(cell).items():
@@ -294,6 +297,7 @@ class TestInit:
             ({"cell_clip": -1.0}, ValueError, "LSTMCell: `cell_clip` must be None or at least 0, got -1.0"),
             ({"proj_clip": float("nan")}, ValueError, "LSTMCell: `proj_clip` must be None or at least 0, got nan"),
             ({"key": None}, ValueError, "LSTMCell: `key` must be a jax.random key"),
+            ({"activation": "tanh"}, TypeError, "LSTMCell: `activation` must be a function, got 'tanh'"),
         ],
     )
     def test_bad_arguments(self, arguments, error, message):

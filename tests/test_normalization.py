@@ -89,6 +89,15 @@ class TestMoments:
             expected = oracle.values(lambda tf, x: tf.nn.moments(x, 1), {"x": x})
             np.testing.assert_array_equal(nn.moments(x, 1), expected)
 
+    @pytest.mark.parametrize("axes", [0, [-1], (2, 0), None])
+    @pytest.mark.parametrize("keepdims", [False, True])
+    def test_any_axes_are_those_of_tensorflow(self, axes, keepdims):
+        x = np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)
+        expected = oracle.values(lambda tf, x: tf.nn.moments(x, axes, keepdims=keepdims), {"x": x})
+        for a, e in zip(nn.moments(x, axes, keepdims=keepdims), expected, strict=True):
+            assert a.shape == e.shape
+            np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6)
+
     def test_axes_none_are_all_and_empty_are_none(self):
         x = f32([[0, 2], [4, 6]])
         assert nn.moments(x, None) == (3, 5)
@@ -167,6 +176,14 @@ class TestFusedBatchNorm:
         _, mean, variance = normalise(IMAGE, exponential_avg_factor=0.25)
         np.testing.assert_allclose(mean, 0.75 * np.array([1, 2]) + 0.25 * IMAGE.mean((0, 1, 2)), rtol=1e-5)
         np.testing.assert_allclose(variance, 0.75 * np.array([3, 4]) + 0.25 * IMAGE.var((0, 1, 2), ddof=1), rtol=1e-5)
+
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_channels_first_equals_channels_last(self, is_training):
+        options = {"is_training": is_training, "exponential_avg_factor": 0.5, "epsilon": 0.0}
+        first = normalise(np.moveaxis(IMAGE, -1, 1), data_format="NCHW", **options)
+        last = normalise(IMAGE, **options)
+        np.testing.assert_allclose(jnp.moveaxis(first.y, 1, -1), last.y, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(first[1:], last[1:], rtol=1e-5)
 
     def test_a_single_value_has_variance_zero(self):
         y, mean, variance = normalise(f32([[[[5, 6]]]]), running=False)

@@ -250,7 +250,7 @@ class TestBatch:
         mesh, arrays, specs = self.shard(case)
         shardings = {name: jax.sharding.NamedSharding(mesh, spec) for name, spec in specs.items()}
         f = jax.jit(lambda arrays: case(**arrays), in_shardings=(shardings,))
-        assert "all-gather" not in f.lower(arrays).compile().as_text()
+        assert "all-gather" not in (f.lower(arrays).compile().as_text() or "")
         assert_same(f(arrays), case(**arrays))
 
     @pytest.mark.parametrize(

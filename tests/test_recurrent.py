@@ -303,11 +303,18 @@ class TestTransforms:
     def test_a_cell_of_arrays_is_traced_once_outside_jit(self):
         traces = []
 
-        def activation(x):
-            traces.append(x)
-            return jnp.tanh(x)
+        @layer
+        class Traced:
+            cell: Any
 
-        cell = nn.layers.BasicRNNCell.init(FEATURES, UNITS, activation=activation, key=jax.random.key(0))
+            def zero_state(self, batch_size: int, dtype: Any) -> Any:
+                return self.cell.zero_state(batch_size, dtype)
+
+            def __call__(self, inputs: Any, state: Any) -> Any:
+                traces.append(inputs)
+                return self.cell(inputs, state)
+
+        cell = Traced(cell=jax.tree.map(jnp.float32, CELLS["gru"]))
         expected = nn.dynamic_rnn(cell, INPUTS)
         count = len(traces)
         assert count

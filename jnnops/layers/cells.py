@@ -71,7 +71,7 @@ class BasicRNNCell:
         rows, units = _sizes("BasicRNNCell", in_features, num_units)
         key = as_key("BasicRNNCell", key)
         kernel = _glorot_uniform(key, (rows + units, units), dtype)
-        return cls(kernel=kernel, bias=jnp.zeros(units, dtype), activation=activation)
+        return cls(kernel=kernel, bias=jnp.zeros(units, dtype), activation=_function("BasicRNNCell", activation))
 
     @property
     def num_units(self) -> int:
@@ -159,7 +159,7 @@ class GRUCell:
             gate_bias=jnp.ones(2 * units, dtype),
             candidate_kernel=_glorot_uniform(candidate_key, (rows + units, units), dtype),
             candidate_bias=jnp.zeros(units, dtype),
-            activation=activation,
+            activation=_function("GRUCell", activation),
         )
 
     @property
@@ -251,7 +251,7 @@ class BasicLSTMCell:
             kernel=_glorot_uniform(as_key("BasicLSTMCell", key), (rows + units, 4 * units), dtype),
             bias=jnp.zeros(4 * units, dtype),
             forget_bias=float(forget_bias),
-            activation=activation,
+            activation=_function("BasicLSTMCell", activation),
         )
 
     @property
@@ -355,7 +355,7 @@ class LSTMCell:
             forget_bias=float(forget_bias),
             cell_clip=_limit(op, "cell_clip", cell_clip),
             proj_clip=_limit(op, "proj_clip", proj_clip),
-            activation=activation,
+            activation=_function(op, activation),
         )
 
     @property
@@ -482,6 +482,12 @@ def _sizes(op: str, in_features: int, num_units: int) -> tuple[int, int]:
     return as_static_int(op, "in_features", in_features, minimum=1), as_static_int(
         op, "num_units", num_units, minimum=1
     )
+
+
+def _function(op: str, activation: Activation) -> Activation:
+    if not callable(activation):
+        raise TypeError(f"{op}: `activation` must be a function, got {activation!r}")
+    return activation
 
 
 def _limit(op: str, argument: str, value: float | None) -> float | None:

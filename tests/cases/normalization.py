@@ -49,10 +49,10 @@ CASES = [
     *(
         Case(
             nn.l2_normalize,
-            {"x": X},
+            {"x": X, "epsilon": np.array(3.0)},
             {"axis": axis},
             label=label,
-            oracle=lambda tf, x, axis=axis: tf.nn.l2_normalize(x, axis),
+            oracle=lambda tf, x, epsilon, axis=axis: tf.nn.l2_normalize(x, axis, epsilon),
             batched=() if axis is None else ("x",),
             bad=(
                 bad("`x` must be floating point", TypeError, x=[1, 2]),
@@ -63,14 +63,6 @@ CASES = [
             ),
         )
         for label, axis in (("all", None), ("list", [1, -1]))
-    ),
-    Case(
-        nn.l2_normalize,
-        {"x": X, "epsilon": np.array(3.0)},
-        {"axis": 1},
-        label="epsilon",
-        oracle=lambda tf, x, epsilon: tf.nn.l2_normalize(x, 1, epsilon),
-        batched=("x",),
     ),
     *(
         Case(
@@ -87,16 +79,12 @@ CASES = [
                 bad("`axes` must be a static integer", TypeError, axes=(0.5,)),
             ),
         )
-        for label, axes, keepdims, batched in (
-            ("all", None, False, ()),
-            ("batch", (0, 1), False, ()),
-            ("layer", -1, True, ("x",)),
-        )
+        for label, axes, keepdims, batched in (("batch", (0, 1), False, ()), ("layer", -1, True, ("x",)))
     ),
     *(
         Case(
             nn.batch_normalization,
-            {"x": X, "mean": normal(*shape, seed=1), "variance": np.square(normal(*shape, seed=2)) + 0.1} | given,
+            {"x": X, "mean": normal(*shape, seed=1), "variance": np.square(normal(5, seed=2)) + 0.1} | given,
             missing | {"variance_epsilon": 0.1},
             label=label,
             oracle=lambda tf, missing=missing, **tensors: tf.nn.batch_normalization(
@@ -114,9 +102,8 @@ CASES = [
             ),
         )
         for label, shape, given, missing in (
-            ("channels", (5,), {"offset": normal(5, seed=3), "scale": normal(5, seed=4)}, {}),
-            ("plain", (3, 1), {}, {"offset": None, "scale": None}),
-            ("mixed", (1, 3, 5), {"offset": normal(seed=3), "scale": normal(3, 1, seed=3)}, {}),
+            ("plain", (5,), {}, {"offset": None, "scale": None}),
+            ("mixed", (1, 3, 5), {"offset": normal(seed=3), "scale": normal(3, 1, seed=4)}, {}),
         )
     ),
     fused_batch_norm(
@@ -137,7 +124,6 @@ CASES = [
             bad("`exponential_avg_factor` must be integer or floating", TypeError, exponential_avg_factor=True),
         ),
     ),
-    fused_batch_norm("channels_first", IMAGE, data_format="NCHW", exponential_avg_factor=0.5, epsilon=0.0),
     fused_batch_norm(
         "volume_channels_first",
         VOLUME,
