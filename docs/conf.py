@@ -9,5 +9,6 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 html_theme = "furo"
 exclude_patterns = ["_build"]

@@ -1,14 +1,28 @@
 """The registry: every public op has at least one case here, and ``test_ops.py`` runs each through every transform."""
 
-from cases import activation, classification, convolution, ctc, normalization, pooling, recurrent
+from cases import (
+    activation,
+    classification,
+    convolution,
+    convolution_transpose,
+    ctc,
+    depthwise,
+    normalization,
+    pooling,
+    recurrent,
+    space,
+)
 from op_case import Case
 
 CASES: list[Case] = [
     *activation.CASES,
     *classification.CASES,
     *convolution.CASES,
+    *convolution_transpose.CASES,
     *ctc.CASES,
+    *depthwise.CASES,
     *normalization.CASES,
     *pooling.CASES,
     *recurrent.CASES,
+    *space.CASES,
 ]

@@ -273,6 +273,17 @@ class TestInit:
                 assert np.abs(ours).max() == pytest.approx(np.abs(theirs).max(), rel=0.02)
                 assert np.std(ours) == pytest.approx(np.std(theirs), rel=0.1)
 
+    def test_weights_come_from_kernel_init(self):
+        def fours(key, shape, dtype):
+            del key
+            return jnp.full(shape, 4, dtype)
+
+        for make in (BasicRNNCell, GRUCell, BasicLSTMCell, LSTMCell):
+            options: dict[str, Any] = {"use_peepholes": True, "num_proj": 3} if make is LSTMCell else {}
+            drawn = rc.weights(make.init(2, 4, **options, kernel_init=fours, key=self.KEY))
+            for name, weight in drawn.items():
+                assert "bias" in name or np.all(weight == 4)
+
     def test_weights_are_drawn_independently(self):
         cell = LSTMCell.init(2, 4, use_peepholes=True, num_proj=4, key=self.KEY)
         drawn = np.concatenate([np.ravel(weight) for name, weight in rc.weights(cell).items() if name != "bias"])
@@ -291,13 +302,13 @@ class TestInit:
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),
         [
-            ({"in_features": 0}, ValueError, "LSTMCell: `in_features` must be at least 1, got 0"),
-            ({"num_units": 2.5}, TypeError, "LSTMCell: `num_units` must be a static integer, got 2.5"),
-            ({"num_proj": 0}, ValueError, "LSTMCell: `num_proj` must be at least 1, got 0"),
-            ({"cell_clip": -1.0}, ValueError, "LSTMCell: `cell_clip` must be None or at least 0, got -1.0"),
-            ({"proj_clip": float("nan")}, ValueError, "LSTMCell: `proj_clip` must be None or at least 0, got nan"),
-            ({"key": None}, ValueError, "LSTMCell: `key` must be a jax.random key"),
-            ({"activation": "tanh"}, TypeError, "LSTMCell: `activation` must be a function, got 'tanh'"),
+            ({"in_features": 0}, ValueError, "LSTMCell.init: `in_features` must be at least 1, got 0"),
+            ({"num_units": 2.5}, TypeError, "LSTMCell.init: `num_units` must be a static integer, got 2.5"),
+            ({"num_proj": 0}, ValueError, "LSTMCell.init: `num_proj` must be at least 1, got 0"),
+            ({"cell_clip": -1.0}, ValueError, "LSTMCell.init: `cell_clip` must be None or at least 0, got -1.0"),
+            ({"proj_clip": float("nan")}, ValueError, "LSTMCell.init: `proj_clip` must be None or at least 0, got nan"),
+            ({"key": None}, ValueError, "LSTMCell.init: `key` must be a jax.random key"),
+            ({"activation": "tanh"}, TypeError, "LSTMCell.init: `activation` must be a function, got 'tanh'"),
         ],
     )
     def test_bad_arguments(self, arguments, error, message):

@@ -19,6 +19,8 @@ import jnnops as nn
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 # The first case of each op goes through everything; of the others' transforms only those that the options can change.
 FIRST = list({case.op.__name__: case for case in reversed(CASES)}.values())[::-1]
+# One case of each op, the first that has second derivatives, is differentiated twice; the others once.
+TWICE = list({case.op.__name__: case for case in reversed(CASES) if case.order == 2}.values())
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 differentiable_case = pytest.mark.parametrize(
     "case", [case for case in CASES if case.order and case.gradient_names], ids=lambda case: case.id
@@ -131,7 +133,8 @@ class TestTransforms:
     def test_derivatives_are_right_to_second_order_in_both_modes(self, case):
         with jax.enable_x64(True):
             values, f = split(case, case.cast(jnp.float64))
-            check_grads(jax.jit(f), values, order=case.order, modes=("fwd", "rev"), atol=1e-4, rtol=1e-4, eps=1e-5)
+            order = case.order if case in TWICE else 1
+            check_grads(jax.jit(f), values, order=order, modes=("fwd", "rev"), atol=1e-4, rtol=1e-4, eps=1e-5)
 
     @differentiable_case
     def test_jit_of_grad_equals_grad(self, case):

@@ -10,7 +10,6 @@ of matrix products are 16-bit, and all else is computed in float32.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, check_rank, check_shape
-from jnnops.layers._layer import layer, static
+from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 
 __all__ = ["BasicLSTMCell", "BasicRNNCell", "GRUCell", "LSTMCell", "LSTMStateTuple"]
 
@@ -64,14 +63,32 @@ class BasicRNNCell:
         num_units: int,
         *,
         activation: Activation = jnp.tanh,
+        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: jax.Array,
     ) -> "BasicRNNCell":
-        """Draws the kernel uniformly as Glorot and Bengio (2010) do, and sets the bias to 0."""
-        rows, units = _sizes("BasicRNNCell", in_features, num_units)
-        key = as_key("BasicRNNCell", key)
-        kernel = _glorot_uniform(key, (rows + units, units), dtype)
-        return cls(kernel=kernel, bias=jnp.zeros(units, dtype), activation=_function("BasicRNNCell", activation))
+        """Draws a new cell, with a bias of 0.
+
+        Args:
+            in_features: Width of the inputs.
+            num_units: Width of the output and the state.
+            activation: A module-level function; tanh unless given.
+            kernel_init: ``kernel_init(key, shape, dtype)`` returns the kernel, as ``jax.nn.initializers`` do;
+                uniform as in Glorot and Bengio, 2010, unless given.
+            dtype: Of the arrays.
+            key: A ``jax.random`` key.
+
+        Returns:
+            The cell.
+
+        Raises:
+            TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
+            ValueError: If a size is below 1.
+        """
+        rows, units = _sizes("BasicRNNCell.init", in_features, num_units)
+        key = as_key("BasicRNNCell.init", key)
+        kernel = kernel_init(key, (rows + units, units), dtype)
+        return cls(kernel=kernel, bias=jnp.zeros(units, dtype), activation=_function("BasicRNNCell.init", activation))
 
     @property
     def num_units(self) -> int:
@@ -148,18 +165,36 @@ class GRUCell:
         num_units: int,
         *,
         activation: Activation = jnp.tanh,
+        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: jax.Array,
     ) -> "GRUCell":
-        """Draws the kernels uniformly as Glorot and Bengio (2010) do, and sets the biases of the gates to 1."""
-        rows, units = _sizes("GRUCell", in_features, num_units)
-        gate_key, candidate_key = jax.random.split(as_key("GRUCell", key))
+        """Draws a new cell, with biases of 1 for the gates and 0 for the candidate.
+
+        Args:
+            in_features: Width of the inputs.
+            num_units: Width of the output and the state.
+            activation: A module-level function; tanh unless given.
+            kernel_init: ``kernel_init(key, shape, dtype)`` returns a kernel, as ``jax.nn.initializers`` do;
+                uniform as in Glorot and Bengio, 2010, unless given.
+            dtype: Of the arrays.
+            key: A ``jax.random`` key.
+
+        Returns:
+            The cell.
+
+        Raises:
+            TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
+            ValueError: If a size is below 1.
+        """
+        rows, units = _sizes("GRUCell.init", in_features, num_units)
+        gate_key, candidate_key = jax.random.split(as_key("GRUCell.init", key))
         return cls(
-            gate_kernel=_glorot_uniform(gate_key, (rows + units, 2 * units), dtype),
+            gate_kernel=kernel_init(gate_key, (rows + units, 2 * units), dtype),
             gate_bias=jnp.ones(2 * units, dtype),
-            candidate_kernel=_glorot_uniform(candidate_key, (rows + units, units), dtype),
+            candidate_kernel=kernel_init(candidate_key, (rows + units, units), dtype),
             candidate_bias=jnp.zeros(units, dtype),
-            activation=_function("GRUCell", activation),
+            activation=_function("GRUCell.init", activation),
         )
 
     @property
@@ -242,16 +277,35 @@ class BasicLSTMCell:
         *,
         forget_bias: float = 1.0,
         activation: Activation = jnp.tanh,
+        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: jax.Array,
     ) -> "BasicLSTMCell":
-        """Draws the kernel uniformly as Glorot and Bengio (2010) do, and sets the bias to 0."""
-        rows, units = _sizes("BasicLSTMCell", in_features, num_units)
+        """Draws a new cell, with a bias of 0.
+
+        Args:
+            in_features: Width of the inputs.
+            num_units: Width of the output and of both parts of the state.
+            forget_bias: Added to the forget gate.
+            activation: A module-level function; tanh unless given.
+            kernel_init: ``kernel_init(key, shape, dtype)`` returns the kernel, as ``jax.nn.initializers`` do;
+                uniform as in Glorot and Bengio, 2010, unless given.
+            dtype: Of the arrays.
+            key: A ``jax.random`` key.
+
+        Returns:
+            The cell.
+
+        Raises:
+            TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
+            ValueError: If a size is below 1.
+        """
+        rows, units = _sizes("BasicLSTMCell.init", in_features, num_units)
         return cls(
-            kernel=_glorot_uniform(as_key("BasicLSTMCell", key), (rows + units, 4 * units), dtype),
+            kernel=kernel_init(as_key("BasicLSTMCell.init", key), (rows + units, 4 * units), dtype),
             bias=jnp.zeros(4 * units, dtype),
             forget_bias=float(forget_bias),
-            activation=_function("BasicLSTMCell", activation),
+            activation=_function("BasicLSTMCell.init", activation),
         )
 
     @property
@@ -336,22 +390,46 @@ class LSTMCell:
         proj_clip: float | None = None,
         forget_bias: float = 1.0,
         activation: Activation = jnp.tanh,
+        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: jax.Array,
     ) -> "LSTMCell":
-        """Draws all weights uniformly as Glorot and Bengio (2010) do, and sets the bias to 0."""
-        op = "LSTMCell"
+        """Draws a new cell, with a bias of 0.
+
+        Args:
+            in_features: Width of the inputs.
+            num_units: Width of the memory.
+            use_peepholes: Whether the gates see the memory.
+            cell_clip: The memory is clipped to ``[-cell_clip, cell_clip]``, unless None.
+            num_proj: Width of the projected output; no projection unless given.
+            proj_clip: The projected output is clipped to ``[-proj_clip, proj_clip]``, unless None.
+            forget_bias: Added to the forget gate.
+            activation: A module-level function; tanh unless given.
+            kernel_init: ``kernel_init(key, shape, dtype)`` returns a matrix of weights, as ``jax.nn.initializers`` do;
+                uniform as in Glorot and Bengio, 2010, unless given.
+            dtype: Of the arrays.
+            key: A ``jax.random`` key.
+
+        Returns:
+            The cell.
+
+        Raises:
+            TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
+            ValueError: If a size is below 1 or a clip below 0.
+        """
+        op = "LSTMCell.init"
         rows, units = _sizes(op, in_features, num_units)
         outputs = units if num_proj is None else as_static_int(op, "num_proj", num_proj, minimum=1)
         kernel_key, projection_key, *peephole_keys = jax.random.split(as_key(op, key), 5)
-        peepholes = [_glorot_uniform(key, (units,), dtype) if use_peepholes else None for key in peephole_keys]
+        # A row of a square matrix: TensorFlow too takes a vector's length for both of its fans.
+        peepholes = [kernel_init(key, (units, units), dtype)[0] if use_peepholes else None for key in peephole_keys]
         return cls(
-            kernel=_glorot_uniform(kernel_key, (rows + outputs, 4 * units), dtype),
+            kernel=kernel_init(kernel_key, (rows + outputs, 4 * units), dtype),
             bias=jnp.zeros(4 * units, dtype),
             w_i_diag=peepholes[0],
             w_f_diag=peepholes[1],
             w_o_diag=peepholes[2],
-            projection=None if num_proj is None else _glorot_uniform(projection_key, (units, outputs), dtype),
+            projection=None if num_proj is None else kernel_init(projection_key, (units, outputs), dtype),
             forget_bias=float(forget_bias),
             cell_clip=_limit(op, "cell_clip", cell_clip),
             proj_clip=_limit(op, "proj_clip", proj_clip),
@@ -494,9 +572,3 @@ def _limit(op: str, argument: str, value: float | None) -> float | None:
     if value is not None and not value >= 0:
         raise ValueError(f"{op}: `{argument}` must be None or at least 0, got {value}")
     return None if value is None else float(value)
-
-
-def _glorot_uniform(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Draws from ``(-limit, limit)`` with ``limit^2 = 6 / (first + last dimension)``, as TensorFlow of vectors too."""
-    limit = math.sqrt(6 / (shape[0] + shape[-1]))
-    return jax.random.uniform(key, shape, dtype, -limit, limit)

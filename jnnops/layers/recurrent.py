@@ -31,6 +31,9 @@ class RNN:
         >>> outputs, state = rnn.scan(jnp.ones((2, 5, 4)), sequence_length=[5, 2])
         >>> bool(jnp.allclose(outputs[1, 1], state.h[1]))
         True
+
+    References:
+        ``tf.keras.layers.RNN``, ``tf.compat.v1.nn.dynamic_rnn``.
     """
 
     cell: RNNCell
@@ -78,6 +81,9 @@ class Bidirectional:
         >>> cells = [nn.layers.GRUCell.init(4, 3, key=key) for key in jax.random.split(jax.random.key(0))]
         >>> nn.layers.Bidirectional(forward=cells[0], backward=cells[1])(jnp.ones((2, 5, 4))).shape
         (2, 5, 6)
+
+    References:
+        ``tf.keras.layers.Bidirectional``, ``tf.compat.v1.nn.bidirectional_dynamic_rnn``.
     """
 
     forward: RNNCell

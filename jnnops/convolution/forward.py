@@ -1,26 +1,4 @@
-"""Convolution, as in machine learning: a cross-correlation, the filters are not reversed.
-
-Layout: ``data_format`` is ``"NHWC"`` (channels last, the default) or ``"NCHW"``, ``"NWC"``/``"NCW"`` in one and
-``"NDHWC"``/``"NCDHW"`` in three dimensions. Filters are ``[height, width, in_channels, out_channels]``, without
-height in one dimension and with depth before it in three. More batch dimensions may stand in front.
-
-Groups: the filters' ``in_channels`` may divide the input's; the channels are then convolved in
-``input_channels // in_channels`` groups, each with its share of ``out_channels``.
-
-Strides and dilations: an int, one for each spatial dimension, or one for each dimension of the input, of which those
-of batch and channels must be 1.
-
-Padding: with ``effective = (size - 1) * dilation + 1``,
-
-- ``"SAME"`` gives ``ceil(input / stride)`` outputs. It pads
-  ``max((outputs - 1) * stride + effective - input, 0)`` zeros: half before, half after, the odd one after. Five
-  pixels, a window of 2 and stride 2 give 3 outputs and one zero, at the end.
-- ``"VALID"`` pads nothing and gives ``ceil((input - effective + 1) / stride)`` outputs.
-- Pairs ``(before, after)``, one for each spatial dimension or one for each dimension of the input, pad those zeros.
-
-Dtypes: floating point results have the promoted dtype of the arguments, 16-bit products being summed in float32;
-8- and 16-bit integers are summed in int32, which is the result's dtype.
-"""
+"""The forward convolutions: ``conv1d``, ``conv2d``, ``conv3d``, ``convolution`` and ``atrous_conv2d``."""
 
 import functools
 from typing import Any
@@ -30,10 +8,19 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_number_array, as_number_arrays, at_least, check_rank
-from jnnops._window import DATA_FORMATS, Window, is_channels_last, move_channels, resolve_window, spatial_shape
+from jnnops import _linear
+from jnnops._check import as_number_array, as_number_arrays, as_static_int, at_least, check_rank
+from jnnops._window import DATA_FORMATS, Window, is_channels_last, resolve_window, spatial_shape
+from jnnops.convolution._shapes import (
+    batch_shape,
+    channel_count,
+    check_filter_shape,
+    merge_batch,
+    split_batch,
+    sum_dtype,
+)
 
-__all__ = ["conv1d", "conv2d", "conv3d", "convolution"]
+__all__ = ["atrous_conv2d", "conv1d", "conv2d", "conv3d", "convolution"]
 
 
 def conv1d(
@@ -232,6 +219,34 @@ def convolution(
     )
 
 
+def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Any) -> jax.Array:
+    """Convolution over two dimensions with holes between the taps: ``conv2d`` with stride 1 and dilation ``rate``.
+
+    Args:
+        value: ``[batch, height, width, in_channels]``; more batch dimensions may stand in front.
+        filters: ``[height, width, in_channels, out_channels]``; ``in_channels`` may divide the input's (groups).
+        rate: Cells from one tap of the window to the next, in both dimensions.
+        padding: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+
+    Returns:
+        ``[batch, out_height, out_width, out_channels]``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point, or ``rate`` no static integer.
+        ValueError: If a shape, ``rate`` or padding does not fit.
+
+    Example:
+        >>> nn.atrous_conv2d(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 1)), rate=2, padding="VALID").item()
+        9.0
+
+    References:
+        ``tf.nn.atrous_conv2d``. Chen et al., "Semantic Image Segmentation with Deep Convolutional Nets and Fully
+        Connected CRFs", 2015.
+    """
+    rate = as_static_int("atrous_conv2d", "rate", rate, minimum=1)
+    return _convolve("atrous_conv2d", 2, value, filters, 1, padding, "NHWC", rate, None, None, input_name="value")
+
+
 def _convolve(
     op: str,
     spatial_rank: int,
@@ -243,13 +258,14 @@ def _convolve(
     dilations: Any,
     precision: Any,
     preferred_element_type: DTypeLike | None,
+    input_name: str = "input",
 ) -> jax.Array:
-    x, w = as_number_arrays(op, input=input, filters=filters)
-    check_rank(op, "input", x, at_least(spatial_rank + 2))
+    x, w = as_number_arrays(op, **{input_name: input, "filters": filters})
+    check_rank(op, input_name, x, at_least(spatial_rank + 2))
     check_rank(op, "filters", w, spatial_rank + 2)
     channels_last = is_channels_last(op, data_format, spatial_rank)
-    channels = x.shape[-1 if channels_last else -spatial_rank - 1]
-    check_channels(op, x, w, channels)
+    channels = channel_count(x, spatial_rank, channels_last)
+    groups = check_filter_shape(op, "filters", w.shape, input_name, x.shape, channels)
     window = resolve_window(
         op,
         input_shape=spatial_shape(x, spatial_rank, channels_last),
@@ -260,36 +276,18 @@ def _convolve(
         channels_last=channels_last,
     )
     if preferred_element_type is None and jnp.issubdtype(x.dtype, jnp.integer):
-        preferred_element_type = jnp.promote_types(jnp.int32, x.dtype) if x.dtype.itemsize > 4 else jnp.int32
-    batch = x.shape[: x.ndim - spatial_rank - 1]
-    if not channels_last:
-        x = move_channels(x, spatial_rank, to_last=True)
-    x = x.reshape(-1, *x.shape[-spatial_rank - 1 :])
-    y = _conv(x, w, window, channels // w.shape[-2], precision, preferred_element_type)
-    y = y.reshape(*batch, *y.shape[1:])
-    return y if channels_last else move_channels(y, spatial_rank, to_last=False)
-
-
-def check_channels(op: str, x: jax.Array, w: jax.Array, channels: int) -> None:
-    """Raises unless the filters' channels divide the input's and the groups divide the filters' outputs."""
-    in_channels, out_channels = w.shape[-2:]
-    if in_channels == 0 or channels % in_channels:
-        raise ValueError(
-            f"{op}: `filters` must have in_channels that divide the {channels} channels of `input`, got {in_channels} "
-            f"(filters.shape = {w.shape}, input.shape = {x.shape})"
-        )
-    groups = channels // in_channels
-    if groups and out_channels % groups:
-        raise ValueError(
-            f"{op}: `filters` must have out_channels that the {groups} groups divide, got {out_channels} "
-            f"(filters.shape = {w.shape}, input.shape = {x.shape})"
-        )
+        preferred_element_type = sum_dtype(x.dtype, None)
+    images = merge_batch(x, spatial_rank, channels_last)
+    y = _conv(images, w, window, groups, precision, preferred_element_type)
+    return split_batch(y, batch_shape(x, spatial_rank), spatial_rank, channels_last)
 
 
 @functools.partial(jax.jit, static_argnames=("window", "groups", "precision", "preferred_element_type"))
 def _conv(
     x: jax.Array, w: jax.Array, window: Window, groups: int, precision: Any, preferred_element_type: DTypeLike | None
 ) -> jax.Array:
+    if jnp.issubdtype(x.dtype, jnp.floating) and preferred_element_type in (None, x.dtype):
+        return _linear.convolution(x, w, window, groups=groups, precision=precision)
     spatial = "DHW"[-len(window.size) :]
     return lax.conv_general_dilated(
         x,

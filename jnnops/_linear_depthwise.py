@@ -1,0 +1,135 @@
+"""How a convolution of one input channel for each group, and its gradients, are lowered on CPU.
+
+XLA runs grouped convolutions there as scalar loops. A sum over the taps of shifted slices, each times its weights, is
+elementwise, which XLA fuses and vectorises over the channels.
+"""
+
+import functools
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jnnops._check import accumulation_dtype
+from jnnops._window import Window
+
+MAX_TAPS = 64  # the code grows with the taps, and with the outputs of a channel
+MAX_IMAGES = 8  # whose products one kernel sums
+
+
+def fits(window: Window, groups: int, channels: int, outputs: int) -> bool:
+    """Whether the lowerings of this module are meant for such a convolution."""
+    return 1 < channels == groups and outputs <= channels * MAX_TAPS and math.prod(window.size) <= MAX_TAPS
+
+
+def forward(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
+    """The convolution: of a padded input, the sum over the taps of a shifted slice times that tap's weights."""
+    dtype, wide = x.dtype, accumulation_dtype(x.dtype)
+    x = _pad(_repeat_channels(x, w.shape[-1]), window.padding)
+    # without the barrier XLA computes the padding anew in every tap
+    x = lax.optimization_barrier(x)
+    taps = itertools.product(*map(range, window.size))
+    products = [_times(_cells(x, window, tap).astype(wide), w[(*tap, 0)].astype(wide)) for tap in taps]
+    return sum(products[1:], products[0]).astype(dtype)
+
+
+def input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) -> jax.Array:
+    """The transpose in the input."""
+    x = _input_gradient(y, w[..., 0, :].astype(accumulation_dtype(w.dtype)), window)
+    multiplier = w.shape[-1] // channels
+    if multiplier > 1:
+        # as whole slices: a sum over a last axis this short is a scalar loop, 8 times slower
+        x = lax.optimization_barrier(x)
+        parts = [x[..., output::multiplier] for output in range(multiplier)]
+        x = functools.reduce(jnp.add, parts)
+    return x.astype(y.dtype)
+
+
+def _input_gradient(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
+    """One phase of the strides at a time, so that all slices have stride 1; the outputs of a channel not summed yet.
+
+    Cell ``i`` of the input is cell ``s m + r`` of the padded one. Each phase ``r`` is computed for all ``m`` that any
+    phase needs; then they interleave.
+    """
+    geometry = zip(window.size, window.strides, window.dilations, window.padding, window.input_shape, strict=True)
+    first, counts, reach, pads = [], [], [], []
+    for (k, s, d, (before, _), size), outputs in zip(geometry, window.output_shape, strict=True):
+        first.append(before // s)
+        counts.append((before + size - 1) // s - first[-1] + 1)
+        reach.append((k - 1) * d // s)
+        pads.append((reach[-1] - first[-1], first[-1] + counts[-1] - outputs))
+    y = lax.optimization_barrier(_pad(y, pads))
+    products = {phase: [] for phase in itertools.product(*map(range, window.strides))}
+    for tap in itertools.product(*map(range, window.size)):
+        steps = [divmod(u * d, s) for u, d, s in zip(tap, window.dilations, window.strides, strict=True)]
+        cells = [slice(r - q, r - q + count) for r, (q, _), count in zip(reach, steps, counts, strict=True)]
+        phase = tuple(r for _, r in steps)
+        products[phase].append(_times(y[(slice(None), *cells)].astype(w.dtype), w[tap]))
+    zeros = jnp.zeros((y.shape[0], *counts, y.shape[-1]), w.dtype)
+    x = _interleave([sum(found, zeros) for found in products.values()], window.strides)
+    start = [before - a * s for (before, _), a, s in zip(window.padding, first, window.strides, strict=True)]
+    stop = [a + size for a, size in zip(start, window.input_shape, strict=True)]
+    return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]))
+
+
+def filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
+    """The transpose in the filters: for each tap the sum of the products of its slices with the cotangent."""
+    dtype, wide = x.dtype, accumulation_dtype(x.dtype)
+    x = _pad(_repeat_channels(x, y.shape[-1]), window.padding)
+    batch, channels = y.shape[0], y.shape[-1]
+    if batch == 0:
+        return jnp.zeros((*window.size, 1, channels), dtype)
+    images = max(n for n in range(1, MAX_IMAGES + 1) if batch % n == 0)
+    *rows, width = window.size
+
+    def part(x: jax.Array, y: jax.Array) -> jax.Array:
+        # Products first summed over images in a vectorised kernel; only then reduced over the cells.
+        found = []
+        for row in itertools.product(*map(range, rows)):
+            products = []
+            for column in range(width):
+                cells = _cells(x, window, (*row, column)).astype(wide)
+                products.append(sum(cells[n] * y[n].astype(wide) for n in range(images)))
+            stacked = lax.optimization_barrier(jnp.stack(products))
+            found.append(stacked.sum(range(1, stacked.ndim - 1)))
+        return jnp.stack(found)
+
+    chunks = [array.reshape(batch // images, images, *array.shape[1:]) for array in (x, y)]
+    w = lax.map(lambda chunk: part(*chunk), tuple(chunks)).sum(0)
+    return w.reshape(*window.size, 1, channels).astype(dtype)
+
+
+def _repeat_channels(x: jax.Array, channels: int) -> jax.Array:
+    """Each channel as often as it has outputs, which stand side by side."""
+    return x if x.shape[-1] == channels else jnp.repeat(x, channels // x.shape[-1], axis=-1)
+
+
+def _pad(x: jax.Array, pads: Any) -> jax.Array:
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *[(before, after, 0) for before, after in pads], (0, 0, 0)])
+
+
+def _cells(x: jax.Array, window: Window, tap: tuple[int, ...]) -> jax.Array:
+    """The cells of the padded ``x`` that ``tap`` meets."""
+    start = [u * d for u, d in zip(tap, window.dilations, strict=True)]
+    stop = [
+        a + (outputs - 1) * s + 1 if outputs else a
+        for a, outputs, s in zip(start, window.output_shape, window.strides, strict=True)
+    ]
+    return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *window.strides, 1))
+
+
+def _times(x: jax.Array, weights: jax.Array) -> jax.Array:
+    return x * weights.reshape((1,) * (x.ndim - 1) + weights.shape)
+
+
+def _interleave(phases: list[jax.Array], strides: tuple[int, ...]) -> jax.Array:
+    """``[batch, *cells, channels]`` of each phase to ``[batch, *(cells * strides), channels]``."""
+    if len(phases) == 1:
+        return phases[0]
+    n, (batch, *cells, channels) = len(strides), phases[0].shape
+    x = jnp.stack(phases).reshape(*strides, batch, *cells, channels)
+    order = [n, *itertools.chain.from_iterable((n + 1 + axis, axis) for axis in range(n)), 2 * n + 1]
+    return x.transpose(order).reshape(batch, *(c * s for c, s in zip(cells, strides, strict=True)), channels)

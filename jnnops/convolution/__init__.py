@@ -1,0 +1,106 @@
+"""Convolution, as in machine learning: a cross-correlation, the filters are not reversed.
+
+Layout: ``data_format`` is ``"NHWC"`` (channels last, the default) or ``"NCHW"``, ``"NWC"``/``"NCW"`` in one and
+``"NDHWC"``/``"NCDHW"`` in three dimensions. Filters are ``[height, width, in_channels, out_channels]``, without
+height in one dimension and with depth before it in three. More batch dimensions may stand in front.
+
+Groups: the filters' ``in_channels`` may divide the input's; the channels are then convolved in
+``input_channels // in_channels`` groups, each with its share of ``out_channels``.
+
+Strides and dilations: an int, one for each spatial dimension, or one for each dimension of the input, of which those
+of batch and channels must be 1.
+
+Padding: with ``effective = (size - 1) * dilation + 1``,
+
+- ``"SAME"`` gives ``ceil(input / stride)`` outputs. It pads
+  ``max((outputs - 1) * stride + effective - input, 0)`` zeros: half before, half after, the odd one after. Five
+  pixels, a window of 2 and stride 2 give 3 outputs and one zero, at the end.
+- ``"VALID"`` pads nothing and gives ``ceil((input - effective + 1) / stride)`` outputs.
+- Pairs ``(before, after)``, one for each spatial dimension or one for each dimension of the input, pad those zeros.
+
+Transposes: a convolution with stride 3 gives 4 cells of 10, 11 and 12 with ``"SAME"``, so its transpose has to be told
+which is meant: ``output_shape``, in full, with None or -1 for the batch, or the spatial sizes alone, which mean one
+group. Each of those sizes works, and the result is the exact transpose of the convolution of an input of that size.
+Filters stay those of the convolution: ``[height, width, out_channels, in_channels]`` as the transpose sees them.
+
+From PyTorch: arrays there are ``"NCHW"``. The weights of ``Conv2d``, ``[out, in, height, width]``, and those of
+``ConvTranspose2d``, ``[in, out, height, width]`` (without groups), both become filters by ``transpose(2, 3, 1, 0)``.
+``padding=p`` is ``[(p, p), (p, p)]``, never ``"SAME"`` with strides above 1, where the odd zero would go elsewhere;
+``dilation`` is ``dilations``, and ``groups`` follows from the shapes. ``output_padding`` chooses among the sizes that
+``output_shape`` names: ``(input - 1) * stride - 2 * padding + effective + output_padding``.
+
+From Keras: kernels, strides and ``"same"``/``"valid"`` are the same; ``"causal"`` in one dimension is
+``[(effective - 1, 0)]``. ``Conv2DTranspose`` has ``input * stride`` cells with ``"same"`` and
+``input * stride + max(effective - stride, 0)`` with ``"valid"``; ``depthwise_kernel`` is ``filter`` here.
+
+Dtypes: floating point results have the promoted dtype of the arguments, 16-bit products being summed in float32;
+8- and 16-bit integers are summed in int32, which is the result's dtype.
+"""
+
+from jnnops.convolution.backprop import (
+    conv2d_backprop_filter,
+    conv2d_backprop_input,
+    conv3d_backprop_filter,
+    conv3d_backprop_filter_v2,
+    conv3d_backprop_input,
+    depthwise_conv2d_backprop_filter,
+    depthwise_conv2d_backprop_input,
+    depthwise_conv2d_native_backprop_filter,
+    depthwise_conv2d_native_backprop_input,
+)
+from jnnops.convolution.depthwise import (
+    depthwise_conv2d,
+    depthwise_conv2d_native,
+    separable_conv2d,
+)
+from jnnops.convolution.forward import (
+    atrous_conv2d,
+    conv1d,
+    conv2d,
+    conv3d,
+    convolution,
+)
+from jnnops.convolution.space import (
+    batch_to_space,
+    depth_to_space,
+    space_to_batch,
+    space_to_depth,
+    with_space_to_batch,
+)
+from jnnops.convolution.transpose import (
+    atrous_conv2d_transpose,
+    conv1d_transpose,
+    conv2d_transpose,
+    conv3d_transpose,
+    conv_transpose,
+)
+
+__all__ = [
+    "atrous_conv2d",
+    "atrous_conv2d_transpose",
+    "batch_to_space",
+    "conv1d",
+    "conv1d_transpose",
+    "conv2d",
+    "conv2d_backprop_filter",
+    "conv2d_backprop_input",
+    "conv2d_transpose",
+    "conv3d",
+    "conv3d_backprop_filter",
+    "conv3d_backprop_filter_v2",
+    "conv3d_backprop_input",
+    "conv3d_transpose",
+    "conv_transpose",
+    "convolution",
+    "depth_to_space",
+    "depthwise_conv2d",
+    "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_backprop_input",
+    "depthwise_conv2d_native",
+    "depthwise_conv2d_native_backprop_filter",
+    "depthwise_conv2d_native_backprop_input",
+    "separable_conv2d",
+    "space_to_batch",
+    "space_to_depth",
+    "with_space_to_batch",
+]

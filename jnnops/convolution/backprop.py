@@ -1,0 +1,461 @@
+"""The gradients of the convolutions, as functions of their own."""
+
+from typing import Any
+
+import jax
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import as_number_arrays, as_static_ints, at_least, check_rank
+from jnnops._window import Window, is_channels_last, resolve_window, spatial_shape
+from jnnops.convolution._bilinear import filter_gradient, input_gradient
+from jnnops.convolution._shapes import (
+    batch_shape,
+    channel_count,
+    check_filter_shape,
+    merge_batch,
+    resolve_transpose,
+    split_batch,
+    sum_dtype,
+)
+from jnnops.convolution.depthwise import as_groups, check_depthwise_channels
+from jnnops.convolution.transpose import transpose
+
+__all__ = [
+    "conv2d_backprop_filter",
+    "conv2d_backprop_input",
+    "conv3d_backprop_filter",
+    "conv3d_backprop_filter_v2",
+    "conv3d_backprop_input",
+    "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_backprop_input",
+    "depthwise_conv2d_native_backprop_filter",
+    "depthwise_conv2d_native_backprop_input",
+]
+
+
+def conv2d_backprop_filter(
+    input: ArrayLike,
+    filter_sizes: Any,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = 1,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of ``conv2d`` for its filters.
+
+    Args:
+        input: ``[batch, height, width, in_channels]``, or with the channels second, as the convolution takes it.
+        filter_sizes: ``(height, width, in_channels, out_channels)``, the shape of the filters; its
+            ``in_channels`` may divide the input's (groups).
+        out_backprop: The gradient for the convolution's result, in its shape.
+        strides: Those of the convolution: an int, two or four of them.
+        padding: That of the convolution: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+        data_format: ``"NHWC"`` or ``"NCHW"``.
+        dilations: Those of the convolution, like ``strides``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``filter_sizes``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Example:
+        >>> x, y = jnp.ones((1, 3, 3, 1)), jnp.ones((1, 2, 2, 1))
+        >>> nn.conv2d_backprop_filter(x, (2, 2, 1, 1), y, strides=1, padding="VALID").ravel().tolist()
+        [4.0, 4.0, 4.0, 4.0]
+
+    References:
+        ``tf.compat.v1.nn.conv2d_backprop_filter``.
+    """
+    return _filter_gradient(
+        "conv2d_backprop_filter",
+        2,
+        input,
+        filter_sizes,
+        out_backprop,
+        strides,
+        padding,
+        data_format,
+        dilations,
+        precision,
+        preferred_element_type,
+    )
+
+
+def conv2d_backprop_input(
+    input_sizes: Any,
+    filters: ArrayLike,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = 1,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of ``conv2d`` for its input: ``conv2d_transpose`` with its arguments in another order.
+
+    Args:
+        input_sizes: The shape of the convolution's input. Its batch may be None or -1, as in ``out_backprop``; or its
+            height and width alone.
+        filters: ``[height, width, in_channels, out_channels]``; ``in_channels`` may divide the input's (groups).
+        out_backprop: The gradient for the convolution's result, in its shape.
+        strides: Those of the convolution: an int, two or four of them.
+        padding: That of the convolution: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+        data_format: ``"NHWC"`` or ``"NCHW"``.
+        dilations: Those of the convolution, like ``strides``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``input_sizes``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Example:
+        >>> filters, y = jnp.ones((2, 2, 1, 1)), jnp.ones((1, 2, 2, 1))
+        >>> nn.conv2d_backprop_input((1, 3, 3, 1), filters, y, strides=1, padding="VALID").sum().item()
+        16.0
+
+    References:
+        ``tf.compat.v1.nn.conv2d_backprop_input``.
+    """
+    return transpose(
+        "conv2d_backprop_input",
+        2,
+        out_backprop,
+        filters,
+        input_sizes,
+        strides,
+        padding,
+        data_format,
+        dilations,
+        precision,
+        preferred_element_type,
+        input_name="out_backprop",
+        output_name="input_sizes",
+    )
+
+
+def conv3d_backprop_filter(
+    input: ArrayLike,
+    filter_sizes: Any,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    dilations: Any = 1,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of ``conv3d`` for its filters.
+
+    Args:
+        input: ``[batch, depth, height, width, in_channels]``, or with the channels second, as the convolution takes it.
+        filter_sizes: ``(depth, height, width, in_channels, out_channels)``, the shape of the filters; its
+            ``in_channels`` may divide the input's (groups).
+        out_backprop: The gradient for the convolution's result, in its shape.
+        strides: Those of the convolution: an int, three or five of them.
+        padding: That of the convolution: ``"SAME"``, ``"VALID"``, or three or five pairs ``(before, after)``.
+        data_format: ``"NDHWC"`` or ``"NCDHW"``.
+        dilations: Those of the convolution, like ``strides``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``filter_sizes``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Example:
+        >>> x, y = jnp.ones((1, 3, 3, 3, 1)), jnp.ones((1, 2, 2, 2, 1))
+        >>> nn.conv3d_backprop_filter(x, (2, 2, 2, 1, 1), y, strides=1, padding="VALID").ravel().tolist()
+        [8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0]
+
+    References:
+        ``tf.compat.v1.nn.conv3d_backprop_filter``; ``conv3d_backprop_filter_v2`` is the same function.
+    """
+    return _filter_gradient(
+        "conv3d_backprop_filter",
+        3,
+        input,
+        filter_sizes,
+        out_backprop,
+        strides,
+        padding,
+        data_format,
+        dilations,
+        precision,
+        preferred_element_type,
+    )
+
+
+conv3d_backprop_filter_v2 = conv3d_backprop_filter
+
+
+def conv3d_backprop_input(
+    input_sizes: Any,
+    filters: ArrayLike,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    dilations: Any = 1,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of ``conv3d`` for its input: ``conv3d_transpose`` with its arguments in another order.
+
+    Args:
+        input_sizes: The shape of the convolution's input. Its batch may be None or -1, as in ``out_backprop``; or its
+            depth, height and width alone.
+        filters: ``[depth, height, width, in_channels, out_channels]``; ``in_channels`` may divide the input's (groups).
+        out_backprop: The gradient for the convolution's result, in its shape.
+        strides: Those of the convolution: an int, three or five of them.
+        padding: That of the convolution: ``"SAME"``, ``"VALID"``, or three or five pairs ``(before, after)``.
+        data_format: ``"NDHWC"`` or ``"NCDHW"``.
+        dilations: Those of the convolution, like ``strides``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``input_sizes``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Example:
+        >>> filters, y = jnp.ones((2, 2, 2, 1, 1)), jnp.ones((1, 2, 2, 2, 1))
+        >>> nn.conv3d_backprop_input((1, 3, 3, 3, 1), filters, y, strides=1, padding="VALID").sum().item()
+        64.0
+
+    References:
+        ``tf.compat.v1.nn.conv2d_backprop_input``, in three dimensions.
+    """
+    return transpose(
+        "conv3d_backprop_input",
+        3,
+        out_backprop,
+        filters,
+        input_sizes,
+        strides,
+        padding,
+        data_format,
+        dilations,
+        precision,
+        preferred_element_type,
+        input_name="out_backprop",
+        output_name="input_sizes",
+    )
+
+
+def depthwise_conv2d_backprop_filter(
+    input: ArrayLike,
+    filter_sizes: Any,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = 1,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of ``depthwise_conv2d`` for its filter.
+
+    Args:
+        input: ``[batch, height, width, channels]``, or with the channels second, as the convolution takes it.
+        filter_sizes: ``(height, width, channels, multiplier)``, the shape of the filter.
+        out_backprop: The gradient for the convolution's result, in its shape.
+        strides: Those of the convolution: an int, two or four of them.
+        padding: That of the convolution: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+        data_format: ``"NHWC"`` or ``"NCHW"``.
+        dilations: Those of the convolution, like ``strides``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``filter_sizes``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Example:
+        >>> x, y = jnp.ones((1, 4, 4, 3)), jnp.ones((1, 4, 4, 6))
+        >>> nn.depthwise_conv2d_backprop_filter(x, (3, 3, 3, 2), y, strides=1, padding="SAME")[:, :, 0, 0]
+        Array([[ 9., 12.,  9.],
+               [12., 16., 12.],
+               [ 9., 12.,  9.]], dtype=float32)
+
+    References:
+        ``tf.nn.depthwise_conv2d_backprop_filter``; ``tf.compat.v1.nn.depthwise_conv2d_native_backprop_filter`` is the
+        same function.
+    """
+    return _filter_gradient(
+        "depthwise_conv2d_backprop_filter",
+        2,
+        input,
+        filter_sizes,
+        out_backprop,
+        strides,
+        padding,
+        data_format,
+        dilations,
+        precision,
+        preferred_element_type,
+        depthwise=True,
+    )
+
+
+depthwise_conv2d_native_backprop_filter = depthwise_conv2d_backprop_filter
+
+
+def depthwise_conv2d_backprop_input(
+    input_sizes: Any,
+    filter: ArrayLike,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    dilations: Any = 1,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """The gradient of ``depthwise_conv2d`` for its input.
+
+    Args:
+        input_sizes: The shape of the convolution's input. Its batch may be None or -1, as in ``out_backprop``; or its
+            height and width alone.
+        filter: ``[height, width, channels, multiplier]``.
+        out_backprop: The gradient for the convolution's result, in its shape.
+        strides: Those of the convolution: an int, two or four of them.
+        padding: That of the convolution: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+        data_format: ``"NHWC"`` or ``"NCHW"``.
+        dilations: Those of the convolution, like ``strides``.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``input_sizes``.
+
+    Raises:
+        TypeError: If an array is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Example:
+        >>> filter, y = jnp.ones((2, 2, 3, 1)), jnp.ones((1, 2, 2, 3))
+        >>> nn.depthwise_conv2d_backprop_input((1, 3, 3, 3), filter, y, strides=1, padding="VALID")[0, :, :, 0]
+        Array([[1., 2., 1.],
+               [2., 4., 2.],
+               [1., 2., 1.]], dtype=float32)
+
+    References:
+        ``tf.nn.depthwise_conv2d_backprop_input``; ``tf.compat.v1.nn.depthwise_conv2d_native_backprop_input`` is the
+        same function.
+    """
+    op = "depthwise_conv2d_backprop_input"
+    y, w = as_number_arrays(op, out_backprop=out_backprop, filter=filter)
+    check_rank(op, "out_backprop", y, at_least(4))
+    check_rank(op, "filter", w, 4)
+    channels_last = is_channels_last(op, data_format, 2)
+    window, given = resolve_transpose(
+        op,
+        "input_sizes",
+        input_sizes,
+        like="out_backprop",
+        y=y,
+        window_size=w.shape[:2],
+        strides=strides,
+        padding=padding,
+        dilations=dilations,
+        channels_last=channels_last,
+    )
+    channels = w.shape[2]
+    check_depthwise_channels(op, "filter", w.shape, "input_sizes", channels if given is None else given)
+    _check_channels(op, y, channel_count(y, 2, channels_last), channels * w.shape[3], w.shape)
+    dtype = sum_dtype(y.dtype, preferred_element_type)
+    images = merge_batch(y, 2, channels_last).astype(dtype)
+    x = input_gradient(images, as_groups(w.astype(dtype)), window, channels, precision)
+    return split_batch(x, batch_shape(y, 2), 2, channels_last)
+
+
+depthwise_conv2d_native_backprop_input = depthwise_conv2d_backprop_input
+
+
+def _filter_gradient(
+    op: str,
+    spatial_rank: int,
+    input: ArrayLike,
+    filter_sizes: Any,
+    out_backprop: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None,
+    dilations: Any,
+    precision: Any,
+    preferred_element_type: DTypeLike | None,
+    *,
+    depthwise: bool = False,
+) -> jax.Array:
+    x, y = as_number_arrays(op, input=input, out_backprop=out_backprop)
+    check_rank(op, "input", x, at_least(spatial_rank + 2))
+    check_rank(op, "out_backprop", y, x.ndim)
+    sizes = as_static_ints(op, "filter_sizes", filter_sizes, minimum=0)
+    if len(sizes) != spatial_rank + 2:
+        raise ValueError(f"{op}: `filter_sizes` must have length {spatial_rank + 2}, got {sizes}")
+    channels_last = is_channels_last(op, data_format, spatial_rank)
+    channels = channel_count(x, spatial_rank, channels_last)
+    if depthwise:
+        check_depthwise_channels(op, "filter_sizes", sizes, "input", channels)
+        groups, outputs = channels, sizes[2] * sizes[3]
+    else:
+        groups, outputs = check_filter_shape(op, "filter_sizes", sizes, "input", x.shape, channels), sizes[-1]
+    window = resolve_window(
+        op,
+        input_shape=spatial_shape(x, spatial_rank, channels_last),
+        size=sizes[:spatial_rank],
+        strides=strides,
+        padding=padding,
+        dilations=dilations,
+        channels_last=channels_last,
+    )
+    _check_channels(op, y, channel_count(y, spatial_rank, channels_last), outputs, sizes)
+    _check_cells(op, x, y, window, channels_last)
+    dtype = sum_dtype(x.dtype, preferred_element_type)
+    images, gradients = (merge_batch(array, spatial_rank, channels_last).astype(dtype) for array in (x, y))
+    return filter_gradient(images, gradients, window, groups, precision).reshape(sizes)
+
+
+def _check_channels(op: str, y: jax.Array, channels: int, wanted: int, filter_shape: tuple[int, ...]) -> None:
+    if channels != wanted:
+        raise ValueError(
+            f"{op}: `out_backprop` must have the {wanted} channels that filters of shape {filter_shape} give, got "
+            f"{channels} (out_backprop.shape = {y.shape})"
+        )
+
+
+def _check_cells(op: str, x: jax.Array, y: jax.Array, window: Window, channels_last: bool) -> None:
+    spatial_rank = len(window.size)
+    batch, cells = batch_shape(x, spatial_rank), window.output_shape
+    if (batch_shape(y, spatial_rank), spatial_shape(y, spatial_rank, channels_last)) != (batch, cells):
+        raise ValueError(
+            f"{op}: `out_backprop` must have batch {batch} and spatial sizes {cells}, which the convolution of "
+            f"`input` has (input.shape = {x.shape}), got shape {y.shape}"
+        )

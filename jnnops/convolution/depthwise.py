@@ -1,0 +1,198 @@
+"""The convolutions that treat each channel by itself: depthwise and separable."""
+
+from typing import Any
+
+import jax
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import as_number_arrays, at_least, check_rank
+from jnnops._window import is_channels_last, resolve_window, spatial_shape
+from jnnops.convolution._bilinear import convolution
+from jnnops.convolution._shapes import batch_shape, channel_count, merge_batch, split_batch, sum_dtype
+
+__all__ = ["depthwise_conv2d", "depthwise_conv2d_native", "separable_conv2d"]
+
+
+def depthwise_conv2d(
+    input: ArrayLike,
+    filter: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """Convolution of each channel with filters of its own.
+
+    Output ``c * multiplier + m`` is channel ``c`` convolved with ``filter[:, :, c, m]``: ``conv2d`` with as many groups
+    as channels.
+
+    Args:
+        input: ``[batch, height, width, channels]``, or ``[batch, channels, height, width]`` as ``data_format`` says;
+            more batch dimensions may stand in front.
+        filter: ``[height, width, channels, multiplier]``.
+        strides: Cells from one window to the next: an int, two or four of them, which may differ.
+        padding: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+        data_format: ``"NHWC"`` (unless given) or ``"NCHW"``.
+        dilations: Cells from one tap of the window to the next, like ``strides``; 1 unless given.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``[batch, out_height, out_width, channels * multiplier]``, or with the channels second.
+
+    Raises:
+        TypeError: If an argument is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Note:
+        Unequal strides, and strides above 1 together with dilations above 1, work; TensorFlow refuses them.
+
+    Example:
+        >>> x = jnp.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]).reshape(1, 1, 3, 2)
+        >>> nn.depthwise_conv2d(x, jnp.ones((1, 2, 2, 1)), strides=1, padding="VALID")[0, 0]
+        Array([[ 3., 30.],
+               [ 5., 50.]], dtype=float32)
+
+    References:
+        ``tf.nn.depthwise_conv2d``; ``tf.compat.v1.nn.depthwise_conv2d_native`` is the same function.
+    """
+    x, w = as_number_arrays("depthwise_conv2d", input=input, filter=filter)
+    return _depthwise(
+        "depthwise_conv2d",
+        x,
+        w,
+        "filter",
+        strides,
+        padding,
+        is_channels_last("depthwise_conv2d", data_format, 2),
+        dilations,
+        precision,
+        preferred_element_type,
+    )
+
+
+depthwise_conv2d_native = depthwise_conv2d
+
+
+def separable_conv2d(
+    input: ArrayLike,
+    depthwise_filter: ArrayLike,
+    pointwise_filter: ArrayLike,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    dilations: Any = None,
+    *,
+    precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
+) -> jax.Array:
+    """Convolution of each channel by itself, then a mixture of the channels cell by cell.
+
+    Args:
+        input: ``[batch, height, width, channels]``, or ``[batch, channels, height, width]`` as ``data_format`` says;
+            more batch dimensions may stand in front.
+        depthwise_filter: ``[height, width, channels, multiplier]``, as in ``depthwise_conv2d``.
+        pointwise_filter: ``[1, 1, channels * multiplier, out_channels]``.
+        strides: Cells from one window to the next: an int, two or four of them, which may differ.
+        padding: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``.
+        data_format: ``"NHWC"`` (unless given) or ``"NCHW"``.
+        dilations: Cells from one tap of the window to the next, like ``strides``; 1 unless given.
+        precision: As in ``jax.lax.conv_general_dilated``.
+        preferred_element_type: The dtype to sum in and to return.
+
+    Returns:
+        ``[batch, out_height, out_width, out_channels]``, or with the channels second.
+
+    Raises:
+        TypeError: If an argument is neither integer nor floating point.
+        ValueError: If a shape, stride, dilation, padding or ``data_format`` does not fit.
+
+    Note:
+        16-bit inputs are rounded to their dtype between the two steps, as in TensorFlow.
+
+    Example:
+        >>> depthwise, pointwise = jnp.ones((3, 3, 8, 2)), jnp.ones((1, 1, 16, 32))
+        >>> nn.separable_conv2d(jnp.ones((1, 16, 16, 8)), depthwise, pointwise, strides=2, padding="SAME").shape
+        (1, 8, 8, 32)
+
+    References:
+        ``tf.nn.separable_conv2d``. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
+    """
+    op = "separable_conv2d"
+    x, depthwise, pointwise = as_number_arrays(
+        op, input=input, depthwise_filter=depthwise_filter, pointwise_filter=pointwise_filter
+    )
+    channels_last = is_channels_last(op, data_format, 2)
+    check_rank(op, "pointwise_filter", pointwise, 4)
+    check_rank(op, "depthwise_filter", depthwise, 4)
+    between = depthwise.shape[2] * depthwise.shape[3]
+    if pointwise.shape[:3] != (1, 1, between):
+        raise ValueError(
+            f"{op}: `pointwise_filter` must have shape (1, 1, {between}, out_channels), of which {between} is channels "
+            f"times multiplier of `depthwise_filter` (depthwise_filter.shape = {depthwise.shape}), got "
+            f"{pointwise.shape}"
+        )
+    y = _depthwise(
+        op,
+        x,
+        depthwise,
+        "depthwise_filter",
+        strides,
+        padding,
+        channels_last,
+        dilations,
+        precision,
+        preferred_element_type,
+    )
+    images = merge_batch(y, 2, channels_last)
+    window = resolve_window(op, input_shape=images.shape[1:3], size=(1, 1), strides=1, padding="VALID")
+    mixed = convolution(images, pointwise.astype(y.dtype), window, 1, precision)
+    return split_batch(mixed, batch_shape(y, 2), 2, channels_last)
+
+
+def _depthwise(
+    op: str,
+    x: jax.Array,
+    w: jax.Array,
+    filter_name: str,
+    strides: Any,
+    padding: Any,
+    channels_last: bool,
+    dilations: Any,
+    precision: Any,
+    preferred_element_type: DTypeLike | None,
+) -> jax.Array:
+    check_rank(op, "input", x, at_least(4))
+    check_rank(op, filter_name, w, 4)
+    channels = channel_count(x, 2, channels_last)
+    check_depthwise_channels(op, filter_name, w.shape, "input", channels)
+    window = resolve_window(
+        op,
+        input_shape=spatial_shape(x, 2, channels_last),
+        size=w.shape[:2],
+        strides=strides,
+        padding=padding,
+        dilations=dilations,
+        channels_last=channels_last,
+    )
+    dtype = sum_dtype(x.dtype, preferred_element_type)
+    images = merge_batch(x, 2, channels_last).astype(dtype)
+    y = convolution(images, as_groups(w.astype(dtype)), window, channels, precision)
+    return split_batch(y, batch_shape(x, 2), 2, channels_last)
+
+
+def check_depthwise_channels(op: str, argument: str, shape: tuple[int, ...], like: str, channels: int) -> None:
+    """Raises unless filters of this shape are for so many channels."""
+    if channels == 0 or shape[2] != channels:
+        raise ValueError(
+            f"{op}: `{argument}` must have as many channels as `{like}`, {channels} and at least 1, got {shape[2]} of "
+            f"shape {shape}"
+        )
+
+
+def as_groups(w: jax.Array) -> jax.Array:
+    """``[height, width, channels, multiplier]`` as the filters of a convolution with a group for each channel."""
+    return w.reshape(*w.shape[:2], 1, w.shape[2] * w.shape[3])

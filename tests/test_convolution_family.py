@@ -1,0 +1,150 @@
+"""Transposes against the inner product that defines them, gradients against ``jax.vjp``, integers, errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jnnops as nn
+
+
+def integers(*shape, seed=0):
+    """Small integers, of which float32 sums are exact."""
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
+
+
+def sizes_that_give(outputs, window, stride, dilation, padding):
+    """Every input size of which a convolution gives ``outputs`` cells, found by trying all."""
+    x, w = jnp.zeros((1, 1, 1)), jnp.zeros((window, 1, 1))
+    found = []
+    for size in range(1, 40):
+        try:
+            y = jax.eval_shape(lambda x: nn.conv1d(x, w, stride, padding, dilations=dilation), x.repeat(size, 1))
+        except ValueError:
+            continue
+        if y.shape[1] == outputs:
+            found.append(size)
+    return found
+
+
+class TestTranspose:
+    @pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 1)]])
+    @pytest.mark.parametrize(("window", "stride", "dilation"), [(3, 1, 1), (2, 3, 1), (3, 2, 3), (1, 2, 1), (4, 2, 2)])
+    def test_every_possible_size_is_the_transpose_and_no_other_is_taken(self, window, stride, dilation, padding):
+        y, w = integers(2, 4, 3), integers(window, 2, 3, seed=1)
+        possible = sizes_that_give(4, window, stride, dilation, padding)
+        assert len(possible) == stride
+        for size in possible:
+            x = integers(2, size, 2, seed=2)
+            transposed = nn.conv1d_transpose(y, w, (2, size, 2), stride, padding, dilations=dilation)
+            convolved = nn.conv1d(x, w, stride, padding, dilations=dilation)
+            assert np.vdot(convolved, y) == np.vdot(x, transposed)
+        span = f"{possible[0]} to {possible[-1]}" if stride > 1 else f"{possible[0]}"
+        for size in (possible[0] - 1, possible[-1] + 1):
+            with pytest.raises(
+                ValueError, match=f"conv1d_transpose: `output_shape` must have spatial sizes {span}, of"
+            ):
+                nn.conv1d_transpose(y, w, (2, size, 2), stride, padding, dilations=dilation)
+
+    def test_groups_are_those_of_the_convolution(self):
+        y, w, x = integers(2, 3, 3, 6), integers(3, 2, 2, 6, seed=1), integers(2, 5, 6, 4, seed=2)
+        transposed = nn.conv2d_transpose(y, w, x.shape, 2)
+        assert np.vdot(nn.conv2d(x, w, 2, "SAME"), y) == np.vdot(x, transposed)
+
+    def test_no_cells_of_input_give_zeros(self):
+        y = nn.conv1d_transpose(jnp.ones((2, 0, 3)), jnp.ones((3, 4, 3)), (2,), 1, "VALID")
+        np.testing.assert_array_equal(y, np.zeros((2, 2, 4)))
+
+    def test_gradient_in_a_scan_equals_the_gradient(self):
+        x, w = integers(4, 2, 3, 2), integers(4, 4, 3, 2, seed=1)
+        x = x.reshape(4, 1, 2, 3, 2)
+
+        def loss(w, x):
+            return jnp.sum(nn.conv2d_transpose(x, w, (4, 6), 2) ** 2)
+
+        def step(total, x):
+            return total + jax.grad(loss)(w, x), None
+
+        scanned = jax.jit(lambda x: jax.lax.scan(step, jnp.zeros_like(w), x)[0])(x)
+        np.testing.assert_array_equal(scanned, sum(jax.grad(loss)(w, part) for part in x))
+
+
+class TestGradients:
+    def test_of_2d_are_those_of_vjp(self):
+        x, w, y = integers(2, 5, 6, 4), integers(3, 2, 2, 6, seed=1), integers(2, 3, 3, 6, seed=2)
+        expected = jax.vjp(lambda x, w: nn.conv2d(x, w, 2, "SAME"), x, w)[1](y)
+        np.testing.assert_array_equal(nn.conv2d_backprop_input(x.shape, w, y, 2, "SAME"), expected[0])
+        np.testing.assert_array_equal(nn.conv2d_backprop_filter(x, w.shape, y, 2, "SAME"), expected[1])
+
+    def test_of_3d_are_those_of_vjp(self):
+        x, w, y = integers(1, 4, 3, 3, 2), integers(2, 2, 1, 2, 3, seed=1), integers(1, 2, 3, 2, 3, seed=2)
+        strides = (2, 1, 2)
+        expected = jax.vjp(lambda x, w: nn.conv3d(x, w, strides, "SAME"), x, w)[1](y)
+        np.testing.assert_array_equal(nn.conv3d_backprop_input(x.shape, w, y, strides, "SAME"), expected[0])
+        np.testing.assert_array_equal(nn.conv3d_backprop_filter(x, w.shape, y, strides, "SAME"), expected[1])
+
+    @pytest.mark.parametrize("batch", [2, 11])
+    def test_of_depthwise_are_those_of_vjp(self, batch):
+        x, w, y = integers(batch, 5, 6, 3), integers(3, 2, 3, 2, seed=1), integers(batch, 3, 3, 6, seed=2)
+        expected = jax.vjp(lambda x, w: nn.depthwise_conv2d(x, w, 2, "SAME"), x, w)[1](y)
+        np.testing.assert_array_equal(nn.depthwise_conv2d_backprop_input(x.shape, w, y, 2, "SAME"), expected[0])
+        np.testing.assert_array_equal(nn.depthwise_conv2d_backprop_filter(x, w.shape, y, 2, "SAME"), expected[1])
+
+    def test_for_filters_of_an_empty_batch_are_zero(self):
+        x, y = jnp.ones((0, 4, 4, 3)), jnp.ones((0, 4, 4, 6))
+        np.testing.assert_array_equal(nn.conv2d_backprop_filter(x, (3, 3, 3, 6), y, 1, "SAME"), np.zeros((3, 3, 3, 6)))
+        found = nn.depthwise_conv2d_backprop_filter(x, (3, 3, 3, 2), y, 1, "SAME")
+        np.testing.assert_array_equal(found, np.zeros((3, 3, 3, 2)))
+
+
+class TestDepthwise:
+    def test_equals_a_convolution_in_groups(self):
+        x, w = integers(2, 5, 6, 3), integers(3, 2, 3, 2, seed=1)
+        grouped = nn.conv2d(x, w.reshape(3, 2, 1, 6), (1, 2), "SAME", dilations=(2, 1))
+        np.testing.assert_array_equal(nn.depthwise_conv2d(x, w, (1, 2), "SAME", None, (2, 1)), grouped)
+
+    @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+    def test_16_bits_are_summed_in_float32(self, dtype):
+        # 4096 + 1 is 4096 in 16 bits
+        x = jnp.asarray([4096.0] + [1.0] * 60, dtype).reshape(1, 1, 61, 1).repeat(2, -1)
+        y = nn.depthwise_conv2d(x, jnp.ones((1, 61, 2, 1), dtype), 1, "VALID")
+        assert y.dtype == dtype
+        assert y.ravel().tolist() == [float(jnp.asarray(4156, dtype))] * 2
+
+    def test_native_names_are_the_same_functions(self):
+        assert nn.depthwise_conv2d_native is nn.depthwise_conv2d
+        assert nn.depthwise_conv2d_native_backprop_filter is nn.depthwise_conv2d_backprop_filter
+        assert nn.depthwise_conv2d_native_backprop_input is nn.depthwise_conv2d_backprop_input
+        assert nn.conv3d_backprop_filter_v2 is nn.conv3d_backprop_filter
+
+
+class TestIntegers:
+    @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
+    def test_are_summed_in_int32(self, dtype):
+        x, w = jnp.full((1, 3, 3, 2), 100, dtype), jnp.full((3, 3, 2, 1), 100, dtype)
+        results = [
+            nn.conv2d_transpose(x, w.reshape(3, 3, 1, 2), (5, 5), 1, "VALID")[0, 2:3, 2:3],
+            nn.depthwise_conv2d(x, w, 1, "VALID"),
+            nn.conv2d_backprop_filter(x, (1, 1, 2, 2), x, 1, "VALID"),
+            nn.atrous_conv2d(x, w, 1, "VALID"),
+        ]
+        assert [result.dtype for result in results] == [jnp.int32] * 4
+        sums = [set(result.ravel().tolist()) for result in results]
+        assert sums == [{180_000}, {90_000}, {90_000}, {180_000}]
+
+    def test_preferred_element_type_is_that_of_the_result(self):
+        x, w = jnp.ones((1, 3, 3, 1), jnp.bfloat16), jnp.ones((3, 3, 1, 1), jnp.bfloat16)
+        options = {"strides": 1, "padding": "SAME", "preferred_element_type": jnp.float32}
+        assert nn.conv2d_transpose(x, w, (3, 3), **options).dtype == jnp.float32
+        assert nn.depthwise_conv2d(x, w, **options).dtype == jnp.float32
+        assert nn.conv2d_backprop_filter(x, (3, 3, 1, 1), x, **options).dtype == jnp.float32
+
+
+class TestSpace:
+    @pytest.mark.parametrize("dtype", [bool, np.int8, np.complex64])
+    def test_any_dtype_moves_there_and_back(self, dtype):
+        x = integers(2, 4, 6, 3).astype(dtype)
+        moved = nn.space_to_batch(x, 2, [[1, 1], [0, 2]])
+        assert moved.dtype == dtype
+        np.testing.assert_array_equal(nn.batch_to_space(moved, (2, 2), [[1, 1], [0, 2]]), x)
+        np.testing.assert_array_equal(nn.depth_to_space(nn.space_to_depth(x, 2), 2), x)
