@@ -23,9 +23,11 @@ from jnnops._window import Window
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
-# Of the cotangent that one step of the filter gradient reads: it has the part of the filters there, which XLA's
-# convolution reads again and again and so wants in the cache.
-CHUNK_BYTES = 256 << 10
+# Of what one step of the filter gradient reads: a step's arrays and its patches of them stay in the cache. Between a
+# quarter and four times of it, times differ by a fifth.
+CHUNK_BYTES = 3 << 19
+# Of the outputs of a convolution that are computed only to have XLA's own kernels take it.
+MAX_NEEDLESS = 1 / 6
 
 
 def forward(x: jax.Array, w: jax.Array, *, window: Window, groups: int, precision: Any) -> jax.Array:
@@ -47,6 +49,8 @@ def input_gradient(y: jax.Array, w: jax.Array, *, window: Window, groups: int, p
     strided = math.prod(window.strides) > 1
     if groups == 1 and not strided and _is_pointwise(window):  # 56x56, 64 to 256 channels: 7.5 -> 4.9
         return _dot(y, jnp.swapaxes(w, -1, -2), precision)
+    if groups == 1 and strided and _has_few_row_phase_taps(window, w.shape[-2]):
+        return _input_gradient_by_row_phases(y, w, window, precision)
     if groups == 1 and strided and _has_few_phase_taps(window):
         return _input_gradient_by_phases(y, w, window, precision)
     *size, per_group, out_channels = w.shape
@@ -70,33 +74,72 @@ def filter_gradient(x: jax.Array, y: jax.Array, *, window: Window, groups: int, 
         return depthwise.filter_gradient(x, y, window)
     if groups > 1 or len(window.size) == 1:
         return _filter_gradient_at_once(x, y, window, groups, precision)
+    if _is_pointwise(window):  # 56x56, 64 to 256 channels: 88 -> 9.7; the transpose in the dot is free
+        cells = _take_strides(x, window).reshape(-1, x.shape[-1])
+        w = lax.dot(cells.T, y.reshape(-1, y.shape[-1]), precision=precision)
+        return w.reshape(*window.size, *w.shape)
     if len(window.size) == 2:
         return _filter_gradient_by_rows(x, y, window, precision)
-    # 3x3x3, 16x28x28, 32 channels: 127 -> 14
-    images = _merge_depth(x, window.size[0], window.strides[0], window.dilations[0], window.padding[0])
-    flat = Window(*(getattr(window, field.name)[1:] for field in dataclasses.fields(window)))
-    w = filter_gradient(images, y.reshape(-1, *y.shape[2:]), window=flat, groups=1, precision=precision)
-    return jnp.moveaxis(w.reshape(*w.shape[:2], window.size[0], x.shape[-1], y.shape[-1]), 2, 0)
+    # The windows' depth becomes channels of whichever has less. 3x3x3, 16x28x28, 32 channels: 127 -> 20; 3x1x1 from 72
+    # to 32 channels: 16 -> 6.8
+    (_, _, size, stride, dilation, padding), *_ = _dimensions(window)
+    flat = _without_first(window)
+    c, o = x.shape[-1], y.shape[-1]
+    if stride > 1 or c <= o:
+        images = _merge_depth(x, size, stride, dilation, padding)
+        w = filter_gradient(images, y.reshape(-1, *y.shape[2:]), window=flat, groups=1, precision=precision)
+        return jnp.moveaxis(w.reshape(*flat.size, size, c, o), 2, 0)
+    reach = (size - 1) * dilation
+    low = reach - padding[0]
+    images = _merge_depth(y, size, 1, dilation, (low, reach + x.shape[1] - low - y.shape[1]))
+    w = filter_gradient(x.reshape(-1, *x.shape[2:]), images, window=flat, groups=1, precision=precision)
+    return jnp.flip(jnp.moveaxis(w.reshape(*flat.size, c, size, o), 3, 0), 0)
 
 
 def _convolve(x: jax.Array, w: jax.Array, strides: Ints, padding: Pairs, dilations: Ints, precision: Any) -> jax.Array:
     """Convolution without groups, in three dimensions by two-dimensional ones, which XLA has kernels for."""
-    if len(strides) < 3:
+    if len(strides) == 1:
         return _canonical(x, w, strides, padding, dilations, precision=precision)
+    if len(strides) == 2:
+        return _convolve_images(x, w, strides, padding, dilations, precision)
     depth, *_, in_channels, out_channels = w.shape
     if strides[0] > 1:  # 3x3x3 with stride 2, 16x28x28, 32 channels: 7.5 -> 2.1
         images = _merge_depth(x, depth, strides[0], dilations[0], padding[0])
         flat = jnp.moveaxis(w, 0, 2).reshape(*w.shape[1:3], depth * in_channels, out_channels)
-        y = _canonical(images, flat, strides[1:], padding[1:], dilations[1:], precision=precision)
+        y = _convolve_images(images, flat, strides[1:], padding[1:], dilations[1:], precision)
         return y.reshape(x.shape[0], -1, *y.shape[1:])
     # All filters on each image, then what those of each depth gave is shifted and summed: 74 -> 9.0 (as above: 16).
     flat = jnp.moveaxis(w, 0, -2).reshape(*w.shape[1:4], depth * out_channels)
-    y = _canonical(x.reshape(-1, *x.shape[2:]), flat, strides[1:], padding[1:], dilations[1:], precision=precision)
+    y = _convolve_images(x.reshape(-1, *x.shape[2:]), flat, strides[1:], padding[1:], dilations[1:], precision)
     y = y.reshape(*x.shape[:2], *y.shape[1:3], depth, out_channels)
     total = sum(padding[0]) - (depth - 1) * dilations[0]
     shifts = [padding[0][0] - tap * dilations[0] for tap in range(depth)]
     parts = [_pad(y[..., tap, :], ((shift, total - shift), (0, 0), (0, 0))) for tap, shift in enumerate(shifts)]
     return sum(parts[1:], parts[0])
+
+
+def _convolve_images(
+    x: jax.Array, w: jax.Array, strides: Ints, padding: Pairs, dilations: Ints, precision: Any
+) -> jax.Array:
+    """Two-dimensional convolution, if it costs little with as many needless outputs as keep it from YNNPACK.
+
+    XLA's own kernels, which get what has more outputs than the input has cells, are faster: 3x3, 56x56, 64 channels:
+    18.6 -> 13.1; 28x28, 128 channels: 13.7 -> 10.9; 14x14, 256 channels: 15.7 -> 13.4; 112x112, 32 channels: 29 -> 15.
+    """
+    if w.shape[:2] == (1, 1) and strides == (1, 1) and not any(itertools.chain(*padding)):
+        return _dot(x, w, precision)
+    needless = []
+    for axis, (stride, pair, dilation) in enumerate(zip(strides, padding, dilations, strict=True)):
+        cells = x.shape[1 + axis]
+        outputs = (cells + sum(pair) - (w.shape[axis] - 1) * dilation - 1) // stride + 1
+        needless.append((max(cells + 1 - outputs, 0) / outputs, axis, outputs, cells + 1))
+    share, axis, outputs, more = min(needless)
+    if share == 0 or share > MAX_NEEDLESS or not jnp.issubdtype(x.dtype, jnp.floating):
+        return _canonical(x, w, strides, padding, dilations, precision=precision)
+    extended = list(padding)
+    extended[axis] = (padding[axis][0], padding[axis][1] + (more - outputs) * strides[axis])
+    y = _canonical(x, w, strides, tuple(extended), dilations, precision=precision)
+    return lax.slice_in_dim(y, 0, outputs, axis=1 + axis)
 
 
 def _merge_depth(x: jax.Array, size: int, stride: int, dilation: int, padding: tuple[int, int]) -> jax.Array:
@@ -147,47 +190,92 @@ def _input_gradient_by_phases(y: jax.Array, w: jax.Array, window: Window, precis
     return lax.slice(x, (0,) * (n + 2), (x.shape[0], *window.input_shape, in_channels))
 
 
-def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precision: Any) -> jax.Array:
-    """The sum of the filter gradients of a few rows of the output at a time.
+def _has_few_row_phase_taps(window: Window, in_channels: int) -> bool:
+    """Whether the input gradient by phases of the rows wins."""
+    if len(window.size) != 2 or max(window.dilations) > 1:
+        return False
+    _, (_, outputs, k, s, _, (before, _)) = _dimensions(window)
+    padded = -(-(k + -before % s) // s) * s
+    return s * in_channels > 16 and padded * (outputs + 1) <= 1.5 * k * outputs
 
-    3x3, 28x28, 128 channels: 31 -> 13.8; 56x56, 64 channels: 33 -> 18.5; 14x14, 256 channels: 16 -> 14; 7x7 on
-    224x224x3: 52 -> 16; 1x1, 56x56, 64 to 256 channels: 79 -> 18.
+
+def _input_gradient_by_row_phases(y: jax.Array, w: jax.Array, window: Window, precision: Any) -> jax.Array:
+    """A convolution of stride 1 for every row of a stride, which gives all cells of a stride in that row as channels.
+
+    Of the columns the filters are those of ``_input_gradient_by_phases``, of the rows the taps that meet the phase.
+    3x3 with stride 2, 56x56, 64 channels: 9.8 -> 5.2; 28x28, 128 to 256 channels: 11.7 -> 10.0.
     """
-    (cells, outputs, size, stride, dilation, (before, _)), _ = _dimensions(window)
-    steps = min(outputs, -(-y.size * y.dtype.itemsize // CHUNK_BYTES))
-    rows = -(-outputs // steps)
-    steps = -(-outputs // rows)
-    if steps == 1:
-        return _filter_gradient_at_once(x, y, window, 1, precision)
-    # the rows of the input that the rows of a step see, and that all steps together do
-    seen, all_seen = ((count - 1) * stride + (size - 1) * dilation + 1 for count in (rows, rows * steps))
-    x = _pad(x, ((before, all_seen - before - cells), (0, 0)))
-    y = _pad(y, ((0, rows * steps - outputs), (0, 0)))
-    part = Window(
-        window.size,
-        window.strides,
-        window.dilations,
-        ((0, 0), window.padding[1]),
-        (seen, window.input_shape[1]),
-        (rows, window.output_shape[1]),
-    )
+    in_channels, out_channels = w.shape[-2:]
+    (height, rows, _, step, _, (above, _)), (width, columns, k, s, _, (before, _)) = _dimensions(window)
+    front = -before % s
+    u, q, shift = -(-(k + front) // s), -(-width // s), (before + front) // s
+    w = jnp.pad(w, [(0, 0), (front, u * s - k - front), (0, 0), (0, 0)])
+    w = w.reshape(-1, u, s * in_channels, out_channels).swapaxes(2, 3)
+    lines = -(-height // step)
+    phases = []
+    for phase in range(step):
+        # rows `i * step + phase` meet the taps `(phase + above) % step + t * step` of `y`'s rows `i + first - t`
+        first, tap = divmod(phase + above, step)
+        filters = jnp.flip(w[tap::step], (0, 1))
+        taps = len(filters)
+        if taps:
+            padding = ((taps - 1 - first, lines - rows + first), (u - 1 - shift, q - columns + shift))
+            phases.append(_convolve_images(y, filters, (1, 1), padding, (1, 1), precision))
+        else:
+            phases.append(jnp.zeros((y.shape[0], lines, q, s * in_channels), y.dtype))
+    x = jnp.stack(phases, 2).reshape(y.shape[0], lines * step, q * s, in_channels)
+    return x[:, :height, :width]
 
-    def add(step: jax.Array, total: jax.Array) -> jax.Array:
-        some_x = lax.dynamic_slice_in_dim(x, step * (rows * stride), seen, axis=1)
-        some_y = lax.dynamic_slice_in_dim(y, step * rows, rows, axis=1)
-        return total + _filter_gradient_at_once(some_x, some_y, part, 1, precision)
 
-    start = zeros_varying_like(x, (*window.size, x.shape[-1], y.shape[-1]))
-    return lax.fori_loop(0, steps, add, start)
+def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precision: Any) -> jax.Array:
+    """The sum of one-dimensional filter gradients of a few rows at a time, the window's rows being more channels.
+
+    These are channels of the cotangent, so that less gets transposed, or with strides of the input. XLA does not give
+    YNNPACK what is one-dimensional. 3x3, 28x28, 128 channels: 48 -> 16; 56x56, 64 channels: 63 -> 17; 14x14, 256
+    channels: 26 -> 16; 56x56, 64 channels with stride 2: 20 -> 11; 7x7 on 224x224x3: 126 -> 54.
+    """
+    (_, _, size, stride, dilation, (before, _)), _ = _dimensions(window)
+    reach = (size - 1) * dilation
+    if stride > 1:
+        by_tap, by_row, low = x, y, before
+        offsets = [tap * dilation for tap in range(size)]
+    else:
+        by_tap, by_row, low = y, x, reach - before
+        offsets = [reach - tap * dilation for tap in range(size)]
+    row_bytes = by_tap.shape[2] * by_tap.shape[3] * size * by_tap.dtype.itemsize
+    batch, lines = by_row.shape[:2]
+    images = max((n for n in range(1, batch + 1) if batch % n == 0 and n * row_bytes <= CHUNK_BYTES), default=1)
+    chunks = -(-lines // max(1, CHUNK_BYTES // (images * row_bytes)))
+    rows = -(-lines // chunks)
+    chunks = -(-lines // rows)
+    seen, all_seen = ((count - 1) * stride + reach + 1 for count in (rows, rows * chunks))
+    by_tap = _pad(by_tap, ((low, all_seen - low - by_tap.shape[1]), (0, 0)))
+    by_row = _pad(by_row, ((0, rows * chunks - lines), (0, 0)))
+    flat = _without_first(window)
+
+    def part(step: Any) -> jax.Array:
+        image, row = step // chunks * images, step % chunks * rows
+
+        def take(array: jax.Array, row: Any, count: int) -> jax.Array:
+            return lax.dynamic_slice(array, (image, row, 0, 0), (images, count, *array.shape[2:]))
+
+        lines = take(by_tap, row * stride, seen)
+        taps = [lax.slice_in_dim(lines, start, start + seen - reach, stride, axis=1) for start in offsets]
+        pair = [lax.concatenate(taps, 3), take(by_row, row, rows)]
+        some_x, some_y = (array.reshape(-1, *array.shape[2:]) for array in (pair if stride > 1 else reversed(pair)))
+        return _filter_gradient_at_once(some_x, some_y, flat, 1, precision)
+
+    steps = batch // images * chunks
+    shape = jax.eval_shape(part, 0).shape
+    w = part(0) if steps == 1 else lax.fori_loop(0, steps, lambda i, w: w + part(i), zeros_varying_like(x, shape))
+    if stride > 1:
+        return jnp.moveaxis(w.reshape(-1, size, x.shape[-1], y.shape[-1]), 1, 0)
+    return jnp.moveaxis(w.reshape(-1, x.shape[-1], size, y.shape[-1]), 2, 0)
 
 
 def _filter_gradient_at_once(x: jax.Array, y: jax.Array, window: Window, groups: int, precision: Any) -> jax.Array:
     """A convolution in which batch and channels change places, ``y`` is the filters and strides are dilations."""
     n, batch, channels = len(window.size), x.shape[0], x.shape[-1]
-    if groups == 1 and _is_pointwise(window):
-        cells = _take_strides(x, window).reshape(-1, channels)
-        w = lax.dot(y.reshape(-1, y.shape[-1]).T, cells, precision=precision)
-        return w.T.reshape(*window.size, channels, -1)
     x = x.reshape(*x.shape[:-1], groups, channels // groups)
     x = jnp.moveaxis(x, (-1, 0), (0, -1)).reshape(channels // groups, *window.input_shape, groups * batch)
     padding = tuple(
@@ -222,6 +310,11 @@ def _canonical(
         feature_group_count=groups,
         precision=precision,
     )
+
+
+def _without_first(window: Window) -> Window:
+    """The window in the dimensions after the first."""
+    return Window(*(getattr(window, field.name)[1:] for field in dataclasses.fields(window)))
 
 
 def _is_pointwise(window: Window) -> bool:

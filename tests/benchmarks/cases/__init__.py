@@ -1,11 +1,25 @@
 """The registry of benchmarks, by the room of the op."""
 
 from benchmarks.benchmark import Benchmark
-from benchmarks.cases import activation, classification, convolution, ctc, normalization, pooling, recurrent
+from benchmarks.cases import (
+    activation,
+    backprop,
+    classification,
+    convolution,
+    convolution_transpose,
+    ctc,
+    depthwise,
+    normalization,
+    pooling,
+    recurrent,
+)
 
 BENCHMARKS: list[Benchmark] = [
     *activation.BENCHMARKS,
     *convolution.BENCHMARKS,
+    *convolution_transpose.BENCHMARKS,
+    *depthwise.BENCHMARKS,
+    *backprop.BENCHMARKS,
     *pooling.BENCHMARKS,
     *normalization.BENCHMARKS,
     *classification.BENCHMARKS,
