@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jnnops import _linear_depthwise as depthwise
@@ -253,29 +254,45 @@ def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precisi
     by_row = _pad(by_row, ((0, rows * chunks - lines), (0, 0)))
     flat = _without_first(window)
 
+    zero = np.int32(0)
+
     def part(step: Any) -> jax.Array:
-        image, row = step // chunks * images, step % chunks * rows
+        image, row = zero, lax.convert_element_type(step, np.int32)
+        if images < batch:
+            image, row = lax.div(row, np.int32(chunks)) * images, lax.rem(row, np.int32(chunks))
 
         def take(array: jax.Array, row: Any, count: int) -> jax.Array:
-            return lax.dynamic_slice(array, (image, row, 0, 0), (images, count, *array.shape[2:]))
+            start, sizes = (image, row, zero, zero), (images, count, *array.shape[2:])
+            return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
 
-        lines = take(by_tap, row * stride, seen)
+        lines = take(by_tap, row * (rows * stride), seen)
         taps = [lax.slice_in_dim(lines, start, start + seen - reach, stride, axis=1) for start in offsets]
-        pair = [lax.concatenate(taps, 3), take(by_row, row, rows)]
+        pair = [lax.concatenate(taps, 3), take(by_row, row * rows, rows)]
         some_x, some_y = (array.reshape(-1, *array.shape[2:]) for array in (pair if stride > 1 else reversed(pair)))
-        return _filter_gradient_at_once(some_x, some_y, flat, 1, precision)
+        return _filters_behind_channels(some_x, some_y, flat, 1, precision)
 
     steps = batch // images * chunks
-    shape = jax.eval_shape(part, 0).shape
-    w = part(0) if steps == 1 else lax.fori_loop(0, steps, lambda i, w: w + part(i), zeros_varying_like(x, shape))
+    if steps == 1:
+        w = part(zero)
+    else:
+        start = zeros_varying_like(x, jax.eval_shape(part, zero).shape)
+        w = lax.fori_loop(0, steps, lambda step, total: total + part(step), start)
     if stride > 1:
-        return jnp.moveaxis(w.reshape(-1, size, x.shape[-1], y.shape[-1]), 1, 0)
-    return jnp.moveaxis(w.reshape(-1, x.shape[-1], size, y.shape[-1]), 2, 0)
+        return w.reshape(size, x.shape[-1], -1, y.shape[-1]).transpose(0, 2, 1, 3)
+    return w.reshape(x.shape[-1], -1, size, y.shape[-1]).transpose(2, 1, 0, 3)
 
 
 def _filter_gradient_at_once(x: jax.Array, y: jax.Array, window: Window, groups: int, precision: Any) -> jax.Array:
-    """A convolution in which batch and channels change places, ``y`` is the filters and strides are dilations."""
-    n, batch, channels = len(window.size), x.shape[0], x.shape[-1]
+    w = _filters_behind_channels(x, y, window, groups, precision)
+    return jnp.moveaxis(w, 0, len(window.size))
+
+
+def _filters_behind_channels(x: jax.Array, y: jax.Array, window: Window, groups: int, precision: Any) -> jax.Array:
+    """The filter gradient ``[in_channels // groups, *window, out_channels]``.
+
+    It is a convolution in which batch and channels change places, ``y`` is the filters and strides are dilations.
+    """
+    batch, channels = x.shape[0], x.shape[-1]
     x = x.reshape(*x.shape[:-1], groups, channels // groups)
     x = jnp.moveaxis(x, (-1, 0), (0, -1)).reshape(channels // groups, *window.input_shape, groups * batch)
     padding = tuple(
@@ -283,8 +300,7 @@ def _filter_gradient_at_once(x: jax.Array, y: jax.Array, window: Window, groups:
         for cells, outputs, k, s, d, (before, _) in _dimensions(window)
     )
     y = jnp.moveaxis(y, 0, -2)
-    w = _canonical(x, y, window.dilations, padding, window.strides, groups=groups, precision=precision)
-    return jnp.moveaxis(w, 0, n)
+    return _canonical(x, y, window.dilations, padding, window.strides, groups=groups, precision=precision)
 
 
 def _canonical(

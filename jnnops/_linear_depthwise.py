@@ -4,6 +4,7 @@ XLA runs grouped convolutions there as scalar loops. A sum over the taps of shif
 elementwise, which XLA fuses and vectorises over the channels.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -11,13 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
+from jnnops._varying import zeros_varying_like
 from jnnops._window import Window
 
 MAX_TAPS = 64  # the code grows with the taps, and with the outputs of a channel
-MAX_IMAGES = 8  # whose products one kernel sums
+PRODUCTS = 16  # that one kernel of the filter gradient sums
 
 
 def fits(window: Window, groups: int, channels: int, outputs: int) -> bool:
@@ -76,29 +79,54 @@ def _input_gradient(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
 
 
 def filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
-    """The transpose in the filters: for each tap the sum of the products of its slices with the cotangent."""
+    """The transpose in the filters: for each tap the sum of the products of its slices with the cotangent.
+
+    A step takes a few rows of a few images, which stay in the cache for all taps, and adds them up for each column and
+    channel; only at the end the columns are summed. A sum of fewer products XLA does not vectorise: 3x3, 56x56, 128
+    channels: 8 products 17.8, 16 products 8.1; 5x5: 42 and 14. Without steps these are 13 and 53.
+    """
     dtype, wide = x.dtype, accumulation_dtype(x.dtype)
-    x = _pad(_repeat_channels(x, y.shape[-1]), window.padding)
     batch, channels = y.shape[0], y.shape[-1]
-    if batch == 0:
-        return jnp.zeros((*window.size, 1, channels), dtype)
-    images = max(n for n in range(1, MAX_IMAGES + 1) if batch % n == 0)
-    *rows, width = window.size
+    (size, *_), (stride, *_), (dilation, *_), (outputs, *others) = (
+        window.size,
+        window.strides,
+        window.dilations,
+        window.output_shape,
+    )
+    images = max(n for n in (1, 2, 4) if batch % n == 0)
+    rows = min(PRODUCTS // images, outputs)  # that are summed
+    kept = 1 if others else -(-outputs // rows)  # that are not, where there are no columns
+    block = rows * kept
+    blocks = -(-outputs // block)
+    seen, all_seen = ((count - 1) * stride + (size - 1) * dilation + 1 for count in (block, block * blocks))
+    (before, _), *paddings = window.padding
+    x = _pad(_repeat_channels(x, channels), [(before, all_seen - before - x.shape[1]), *paddings])
+    y = _pad(y, [(0, block * blocks - outputs), *[(0, 0)] * len(others)])
+    part_window = dataclasses.replace(window, output_shape=(block, *others))
+    taps = list(itertools.product(*map(range, window.size)))
+    zero = np.int32(0)
 
-    def part(x: jax.Array, y: jax.Array) -> jax.Array:
-        # Products first summed over images in a vectorised kernel; only then reduced over the cells.
+    def add(step: Any, totals: list[jax.Array]) -> list[jax.Array]:
+        step = lax.convert_element_type(step, np.int32)
+        image, row = lax.div(step, np.int32(blocks)) * images, lax.rem(step, np.int32(blocks)) * block
+
+        def take(array: jax.Array, row: Any, count: int) -> jax.Array:
+            start, sizes = (image, row, *[zero] * (y.ndim - 2)), (images, count, *array.shape[2:])
+            return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
+
+        some_x, some_y = lax.optimization_barrier((take(x, row * stride, seen), take(y, row, block)))
         found = []
-        for row in itertools.product(*map(range, rows)):
-            products = []
-            for column in range(width):
-                cells = _cells(x, window, (*row, column)).astype(wide)
-                products.append(sum(cells[n] * y[n].astype(wide) for n in range(images)))
-            stacked = lax.optimization_barrier(jnp.stack(products))
-            found.append(stacked.sum(range(1, stacked.ndim - 1)))
-        return jnp.stack(found)
+        for tap, total in zip(taps, totals, strict=True):
+            cells = _cells(some_x, part_window, tap)
+            for image_, first in itertools.product(range(images), range(0, block, kept)):
+                lines = slice(first, first + kept)
+                total = total + cells[image_, lines].astype(wide) * some_y[image_, lines].astype(wide)
+            found.append(total)
+        return found
 
-    chunks = [array.reshape(batch // images, images, *array.shape[1:]) for array in (x, y)]
-    w = lax.map(lambda chunk: part(*chunk), tuple(chunks)).sum(0)
+    start = [zeros_varying_like(x, (kept, *others, channels)).astype(wide) for _ in taps]
+    totals = lax.fori_loop(0, batch // images * blocks, add, start)
+    w = jnp.stack([total.sum(range(total.ndim - 1)) for total in totals])
     return w.reshape(*window.size, 1, channels).astype(dtype)
 
 
