@@ -10,6 +10,7 @@ anything else. The code that comes out does not grow with the images.
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,8 +19,9 @@ import numpy as np
 from jax import lax
 
 from jnnops import _linear_depthwise as depthwise
+from jnnops import _linear_strided as strided
 from jnnops._varying import zeros_varying_like
-from jnnops._window import Window
+from jnnops._window import Window, pad_cells
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -29,6 +31,8 @@ Pairs = tuple[tuple[int, int], ...]
 CHUNK_BYTES = 3 << 19
 # Of the outputs of a convolution that are computed only to have XLA's own kernels take it.
 MAX_NEEDLESS = 1 / 6
+# That a convolution of some groups at once should have.
+MIN_CHANNELS = 32
 
 
 def forward(x: jax.Array, w: jax.Array, *, window: Window, groups: int, precision: Any) -> jax.Array:
@@ -36,9 +40,16 @@ def forward(x: jax.Array, w: jax.Array, *, window: Window, groups: int, precisio
     if depthwise.fits(window, groups, x.shape[-1], w.shape[-1]):
         return depthwise.forward(x, w, window)
     if groups > 1:
-        return _canonical(x, w, window.strides, window.padding, window.dilations, groups=groups, precision=precision)
+        parts = _parts(groups, w)
+        return _map_parts(
+            lambda x, w: forward(x, w, window=window, groups=1, precision=precision),
+            _split_channels(x, parts),
+            _block_diagonal(w, groups, parts),
+        )
     if _is_pointwise(window):  # 56x56, 64 to 256 channels: 5.5 -> 4.9; from 28x28 cells on every second one: 3.0
         return _dot(_take_strides(x, window), w, precision)
+    if strided.fits(window, x.shape[-1]):
+        return strided.forward(x, w, window, precision)
     return _convolve(x, w, window.strides, window.padding, window.dilations, precision)
 
 
@@ -46,44 +57,57 @@ def input_gradient(y: jax.Array, w: jax.Array, *, window: Window, groups: int, p
     """``x`` of ``y`` and ``w``: a convolution with the filters reversed and in and out swapped."""
     if depthwise.fits(window, groups, groups * w.shape[-2], w.shape[-1]):
         return depthwise.input_gradient(y, w, window, groups)
+    if groups > 1:
+        parts = _parts(groups, w)
+        return _map_parts(
+            lambda y, w: input_gradient(y, w, window=window, groups=1, precision=precision),
+            _split_channels(y, parts),
+            _block_diagonal(w, groups, parts),
+        )
     n = len(window.size)
-    strided = math.prod(window.strides) > 1
-    if groups == 1 and not strided and _is_pointwise(window):  # 56x56, 64 to 256 channels: 7.5 -> 4.9
-        return _dot(y, jnp.swapaxes(w, -1, -2), precision)
-    if groups == 1 and strided and _has_few_row_phase_taps(window, w.shape[-2]):
+    if _is_pointwise(window):  # 56x56, 64 to 256 channels: 7.5 -> 4.9
+        return _put_strides(_dot(y, jnp.swapaxes(w, -1, -2), precision), window)
+    is_strided = math.prod(window.strides) > 1
+    if is_strided and _has_few_row_phase_taps(window, w.shape[-2]):
         return _input_gradient_by_row_phases(y, w, window, precision)
-    if groups == 1 and strided and _has_few_phase_taps(window):
+    if is_strided and _has_few_phase_taps(window):
         return _input_gradient_by_phases(y, w, window, precision)
-    *size, per_group, out_channels = w.shape
-    turned = jnp.flip(w, range(n)).reshape(*size, per_group, groups, out_channels // groups)
-    turned = jnp.swapaxes(turned, -1, -3).reshape(*size, out_channels // groups, groups * per_group)
+    turned = jnp.swapaxes(jnp.flip(w, range(n)), -1, -2)
     padding = []
-    for cells, outputs, k, s, d, (before, _) in _dimensions(window):
+    for cells, outputs, k, s, d, (before, _) in window.dimensions():
         low = (k - 1) * d - before
         padding.append((low, cells - ((outputs - 1) * s + 1) + before))
     padding = tuple(padding)
-    if groups == 1 and not strided:
+    if not is_strided:
         return _convolve(y, turned, (1,) * n, padding, window.dilations, precision)
-    return _canonical(
-        y, turned, (1,) * n, padding, window.dilations, x_dilation=window.strides, groups=groups, precision=precision
-    )
+    return _canonical(y, turned, (1,) * n, padding, window.dilations, x_dilation=window.strides, precision=precision)
 
 
 def filter_gradient(x: jax.Array, y: jax.Array, *, window: Window, groups: int, precision: Any) -> jax.Array:
     """``w`` of ``x`` and ``y``."""
     if depthwise.fits(window, groups, x.shape[-1], y.shape[-1]):
         return depthwise.filter_gradient(x, y, window)
-    if groups > 1 or len(window.size) == 1:
-        return _filter_gradient_at_once(x, y, window, groups, precision)
+    if groups > 1:
+        w = jax.ShapeDtypeStruct((x.shape[-1] // groups, y.shape[-1]), x.dtype)
+        parts = _parts(groups, w)
+        blocks = lax.map(
+            lambda pair: filter_gradient(*pair, window=window, groups=1, precision=precision),
+            (_split_channels(x, parts), _split_channels(y, parts)),
+        )
+        return _diagonal_blocks(blocks, groups // parts)
+    if len(window.size) == 1:
+        return _filter_gradient_at_once(x, y, window, precision)
     if _is_pointwise(window):  # 56x56, 64 to 256 channels: 88 -> 9.7; the transpose in the dot is free
         cells = _take_strides(x, window).reshape(-1, x.shape[-1])
         w = lax.dot(cells.T, y.reshape(-1, y.shape[-1]), precision=precision)
         return w.reshape(*window.size, *w.shape)
+    if strided.fits(window, x.shape[-1]):
+        return strided.filter_gradient(x, y, window, precision)
     if len(window.size) == 2:
         return _filter_gradient_by_rows(x, y, window, precision)
     # The windows' depth becomes channels of whichever has less. 3x3x3, 16x28x28, 32 channels: 127 -> 20; 3x1x1 from 72
     # to 32 channels: 16 -> 6.8
-    (_, _, size, stride, dilation, padding), *_ = _dimensions(window)
+    (_, _, size, stride, dilation, padding), *_ = window.dimensions()
     flat = _without_first(window)
     c, o = x.shape[-1], y.shape[-1]
     if stride > 1 or c <= o:
@@ -115,7 +139,7 @@ def _convolve(x: jax.Array, w: jax.Array, strides: Ints, padding: Pairs, dilatio
     y = y.reshape(*x.shape[:2], *y.shape[1:3], depth, out_channels)
     total = sum(padding[0]) - (depth - 1) * dilations[0]
     shifts = [padding[0][0] - tap * dilations[0] for tap in range(depth)]
-    parts = [_pad(y[..., tap, :], ((shift, total - shift), (0, 0), (0, 0))) for tap, shift in enumerate(shifts)]
+    parts = [pad_cells(y[..., tap, :], ((shift, total - shift), (0, 0), (0, 0))) for tap, shift in enumerate(shifts)]
     return sum(parts[1:], parts[0])
 
 
@@ -145,7 +169,7 @@ def _convolve_images(
 
 def _merge_depth(x: jax.Array, size: int, stride: int, dilation: int, padding: tuple[int, int]) -> jax.Array:
     """``[batch * out_depth, height, width, size * channels]``: with each image those that its window has in depth."""
-    x = _pad(x, (padding, (0, 0), (0, 0)))
+    x = pad_cells(x, (padding, (0, 0), (0, 0)))
     reach = x.shape[1] - (size - 1) * dilation
     taps = [lax.slice_in_dim(x, tap * dilation, tap * dilation + reach, stride, axis=1) for tap in range(size)]
     return lax.concatenate(taps, 4).reshape(-1, *x.shape[2:4], size * x.shape[-1])
@@ -159,7 +183,7 @@ def _has_few_phase_taps(window: Window) -> bool:
     much again (3x3 with stride 2 stays: 5.1, by phases 5.9), 4 in 1-D on 1000 cells, 64 channels: 2.7 -> 1.8, but a
     scalar loop in 3-D: 290 -> 2.6.
     """
-    padded = math.prod(-(-(k + -before % s) // s) * s for _, _, k, s, _, (before, _) in _dimensions(window))
+    padded = math.prod(-(-(k + -before % s) // s) * s for _, _, k, s, _, (before, _) in window.dimensions())
     return max(window.dilations) == 1 and (len(window.size) == 3 or padded <= 1.5 * math.prod(window.size))
 
 
@@ -172,7 +196,7 @@ def _input_gradient_by_phases(y: jax.Array, w: jax.Array, window: Window, precis
     n = len(window.size)
     in_channels, out_channels = w.shape[-2:]
     filter_padding, taps, cells_out, padding = [], [], [], []
-    for cells, outputs, k, s, _, (before, _) in _dimensions(window):
+    for cells, outputs, k, s, _, (before, _) in window.dimensions():
         front = -before % s
         u, q, shift = -(-(k + front) // s), -(-cells // s), (before + front) // s
         filter_padding.append((front, u * s - k - front))
@@ -195,19 +219,20 @@ def _has_few_row_phase_taps(window: Window, in_channels: int) -> bool:
     """Whether the input gradient by phases of the rows wins."""
     if len(window.size) != 2 or max(window.dilations) > 1:
         return False
-    _, (_, outputs, k, s, _, (before, _)) = _dimensions(window)
+    _, (_, outputs, k, s, _, (before, _)) = window.dimensions()
     padded = -(-(k + -before % s) // s) * s
-    return s * in_channels > 16 and padded * (outputs + 1) <= 1.5 * k * outputs
+    return s * in_channels > 16 and outputs >= 12 and padded <= 1.5 * k
 
 
 def _input_gradient_by_row_phases(y: jax.Array, w: jax.Array, window: Window, precision: Any) -> jax.Array:
     """A convolution of stride 1 for every row of a stride, which gives all cells of a stride in that row as channels.
 
     Of the columns the filters are those of ``_input_gradient_by_phases``, of the rows the taps that meet the phase.
-    3x3 with stride 2, 56x56, 64 channels: 9.8 -> 5.2; 28x28, 128 to 256 channels: 11.7 -> 10.0.
+    Stride 2, 56x56, 64 channels: 3x3: 9.8 -> 5.2; 4x4: 17 -> 13; 3x3, 28x28, 128 to 256 channels: 11.7 -> 10.0; on
+    14x14, to 512: 11.8, so 15.3.
     """
     in_channels, out_channels = w.shape[-2:]
-    (height, rows, _, step, _, (above, _)), (width, columns, k, s, _, (before, _)) = _dimensions(window)
+    (height, rows, _, step, _, (above, _)), (width, columns, k, s, _, (before, _)) = window.dimensions()
     front = -before % s
     u, q, shift = -(-(k + front) // s), -(-width // s), (before + front) // s
     w = jnp.pad(w, [(0, 0), (front, u * s - k - front), (0, 0), (0, 0)])
@@ -235,7 +260,7 @@ def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precisi
     YNNPACK what is one-dimensional. 3x3, 28x28, 128 channels: 48 -> 16; 56x56, 64 channels: 63 -> 17; 14x14, 256
     channels: 26 -> 16; 56x56, 64 channels with stride 2: 20 -> 11; 7x7 on 224x224x3: 126 -> 54.
     """
-    (_, _, size, stride, dilation, (before, _)), _ = _dimensions(window)
+    (_, _, size, stride, dilation, (before, _)), _ = window.dimensions()
     reach = (size - 1) * dilation
     if stride > 1:
         by_tap, by_row, low = x, y, before
@@ -250,8 +275,8 @@ def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precisi
     rows = -(-lines // chunks)
     chunks = -(-lines // rows)
     seen, all_seen = ((count - 1) * stride + reach + 1 for count in (rows, rows * chunks))
-    by_tap = _pad(by_tap, ((low, all_seen - low - by_tap.shape[1]), (0, 0)))
-    by_row = _pad(by_row, ((0, rows * chunks - lines), (0, 0)))
+    by_tap = pad_cells(by_tap, ((low, all_seen - low - by_tap.shape[1]), (0, 0)))
+    by_row = pad_cells(by_row, ((0, rows * chunks - lines), (0, 0)))
     flat = _without_first(window)
 
     zero = np.int32(0)
@@ -269,7 +294,7 @@ def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precisi
         taps = [lax.slice_in_dim(lines, start, start + seen - reach, stride, axis=1) for start in offsets]
         pair = [lax.concatenate(taps, 3), take(by_row, row * rows, rows)]
         some_x, some_y = (array.reshape(-1, *array.shape[2:]) for array in (pair if stride > 1 else reversed(pair)))
-        return _filters_behind_channels(some_x, some_y, flat, 1, precision)
+        return _filters_behind_channels(some_x, some_y, flat, precision)
 
     steps = batch // images * chunks
     if steps == 1:
@@ -282,25 +307,64 @@ def _filter_gradient_by_rows(x: jax.Array, y: jax.Array, window: Window, precisi
     return w.reshape(x.shape[-1], -1, size, y.shape[-1]).transpose(2, 1, 0, 3)
 
 
-def _filter_gradient_at_once(x: jax.Array, y: jax.Array, window: Window, groups: int, precision: Any) -> jax.Array:
-    w = _filters_behind_channels(x, y, window, groups, precision)
+def _filter_gradient_at_once(x: jax.Array, y: jax.Array, window: Window, precision: Any) -> jax.Array:
+    w = _filters_behind_channels(x, y, window, precision)
     return jnp.moveaxis(w, 0, len(window.size))
 
 
-def _filters_behind_channels(x: jax.Array, y: jax.Array, window: Window, groups: int, precision: Any) -> jax.Array:
-    """The filter gradient ``[in_channels // groups, *window, out_channels]``.
+def _filters_behind_channels(x: jax.Array, y: jax.Array, window: Window, precision: Any) -> jax.Array:
+    """The filter gradient ``[in_channels, *window, out_channels]``.
 
     It is a convolution in which batch and channels change places, ``y`` is the filters and strides are dilations.
     """
-    batch, channels = x.shape[0], x.shape[-1]
-    x = x.reshape(*x.shape[:-1], groups, channels // groups)
-    x = jnp.moveaxis(x, (-1, 0), (0, -1)).reshape(channels // groups, *window.input_shape, groups * batch)
+    x = jnp.moveaxis(x, (-1, 0), (0, -1))
     padding = tuple(
         (before, (outputs - 1) * s + (k - 1) * d + 1 - cells - before)
-        for cells, outputs, k, s, d, (before, _) in _dimensions(window)
+        for cells, outputs, k, s, d, (before, _) in window.dimensions()
     )
     y = jnp.moveaxis(y, 0, -2)
-    return _canonical(x, y, window.dilations, padding, window.strides, groups=groups, precision=precision)
+    return _canonical(x, y, window.dilations, padding, window.strides, precision=precision)
+
+
+def _parts(groups: int, w: Any) -> int:
+    """In how many convolutions without groups a grouped one is done.
+
+    XLA runs groups as a scalar loop. So some share a convolution whose filters are zero between them, until it has
+    enough channels for a matrix kernel: 3x3, 28x28, 128 channels in 32 groups: PARTS_32; in 2 groups: PARTS_2.
+    """
+    channels = min(w.shape[-2], w.shape[-1] // groups)
+    return max(
+        (n for n in range(1, groups + 1) if groups % n == 0 and groups // n * channels >= MIN_CHANNELS), default=1
+    )
+
+
+def _map_parts(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """``function`` of each part, their channels side by side."""
+    found = lax.map(lambda part: function(*part), arrays)
+    return jnp.moveaxis(found, 0, -2).reshape(*found.shape[1:-1], -1)
+
+
+def _split_channels(x: jax.Array, parts: int) -> jax.Array:
+    """``[parts, ..., channels // parts]``."""
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], parts, -1), -2, 0)
+
+
+def _block_diagonal(w: jax.Array, groups: int, parts: int) -> jax.Array:
+    """The filters of each part: ``[parts, *window, in_channels // parts, out_channels // parts]``."""
+    *size, i, o = w.shape
+    m, o = groups // parts, o // groups
+    blocks = jnp.moveaxis(w.reshape(*size, i, parts, m, o), -3, 0)  # [parts, *window, i, m, o]
+    of_group = jnp.eye(m, dtype=bool)[:, None, :, None]
+    return jnp.where(of_group, blocks[..., None, :, :, :], 0).reshape(parts, *size, m * i, m * o)
+
+
+def _diagonal_blocks(w: jax.Array, m: int) -> jax.Array:
+    """The transpose of ``_block_diagonal``."""
+    parts, *size, i, o = w.shape
+    blocks = w.reshape(parts, *size, m, i // m, m, o // m)
+    of_group = jnp.eye(m, dtype=bool)[:, None, :, None]
+    blocks = jnp.where(of_group, blocks, 0).sum(-4)  # [parts, *window, i, m, o]
+    return jnp.moveaxis(blocks, 0, -3).reshape(*size, i // m, parts * o)
 
 
 def _canonical(
@@ -311,7 +375,6 @@ def _canonical(
     dilations: Ints,
     *,
     x_dilation: Ints | None = None,
-    groups: int = 1,
     precision: Any = None,
 ) -> jax.Array:
     spatial = "DHW"[-len(strides) :]
@@ -323,7 +386,6 @@ def _canonical(
         lhs_dilation=x_dilation,
         rhs_dilation=dilations,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=groups,
         precision=precision,
     )
 
@@ -341,26 +403,16 @@ def _take_strides(x: jax.Array, window: Window) -> jax.Array:
     return lax.slice(x, (0,) * x.ndim, x.shape, (1, *window.strides, 1))
 
 
+def _put_strides(x: jax.Array, window: Window) -> jax.Array:
+    """The transpose of ``_take_strides``."""
+    if math.prod(window.strides) == 1:
+        return x
+    config = [
+        (0, cells - ((outputs - 1) * stride + 1), stride - 1) for cells, outputs, _, stride, *_ in window.dimensions()
+    ]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, (0, 0, 0)])
+
+
 def _dot(x: jax.Array, w: jax.Array, precision: Any) -> jax.Array:
     """``x`` times the only matrix of the filters."""
     return lax.dot_general(x, w.reshape(w.shape[-2:]), (((x.ndim - 1,), (0,)), ((), ())), precision=precision)
-
-
-def _pad(x: jax.Array, padding: Pairs) -> jax.Array:
-    """Pads the spatial dimensions with zeros; negative pairs crop."""
-    if not any(itertools.chain(*padding)):
-        return x
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)])
-
-
-def _dimensions(window: Window) -> Any:
-    """Cells, outputs, size, stride, dilation and padding of each spatial dimension."""
-    return zip(
-        window.input_shape,
-        window.output_shape,
-        window.size,
-        window.strides,
-        window.dilations,
-        window.padding,
-        strict=True,
-    )

@@ -17,7 +17,7 @@ from jax import lax
 
 from jnnops._check import accumulation_dtype
 from jnnops._varying import zeros_varying_like
-from jnnops._window import Window
+from jnnops._window import Window, pad_cells
 
 MAX_TAPS = 64  # the code grows with the taps, and with the outputs of a channel
 PRODUCTS = 16  # that one kernel of the filter gradient sums
@@ -31,7 +31,7 @@ def fits(window: Window, groups: int, channels: int, outputs: int) -> bool:
 def forward(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     """The convolution: of a padded input, the sum over the taps of a shifted slice times that tap's weights."""
     dtype, wide = x.dtype, accumulation_dtype(x.dtype)
-    x = _pad(_repeat_channels(x, w.shape[-1]), window.padding)
+    x = pad_cells(_repeat_channels(x, w.shape[-1]), window.padding)
     # without the barrier XLA computes the padding anew in every tap
     x = lax.optimization_barrier(x)
     taps = itertools.product(*map(range, window.size))
@@ -64,7 +64,7 @@ def _input_gradient(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
         counts.append((before + size - 1) // s - first[-1] + 1)
         reach.append((k - 1) * d // s)
         pads.append((reach[-1] - first[-1], first[-1] + counts[-1] - outputs))
-    y = lax.optimization_barrier(_pad(y, pads))
+    y = lax.optimization_barrier(pad_cells(y, pads))
     products = {phase: [] for phase in itertools.product(*map(range, window.strides))}
     for tap in itertools.product(*map(range, window.size)):
         steps = [divmod(u * d, s) for u, d, s in zip(tap, window.dilations, window.strides, strict=True)]
@@ -100,8 +100,8 @@ def filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
     blocks = -(-outputs // block)
     seen, all_seen = ((count - 1) * stride + (size - 1) * dilation + 1 for count in (block, block * blocks))
     (before, _), *paddings = window.padding
-    x = _pad(_repeat_channels(x, channels), [(before, all_seen - before - x.shape[1]), *paddings])
-    y = _pad(y, [(0, block * blocks - outputs), *[(0, 0)] * len(others)])
+    x = pad_cells(_repeat_channels(x, channels), [(before, all_seen - before - x.shape[1]), *paddings])
+    y = pad_cells(y, [(0, block * blocks - outputs), *[(0, 0)] * len(others)])
     part_window = dataclasses.replace(window, output_shape=(block, *others))
     taps = list(itertools.product(*map(range, window.size)))
     zero = np.int32(0)
@@ -133,10 +133,6 @@ def filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
 def _repeat_channels(x: jax.Array, channels: int) -> jax.Array:
     """Each channel as often as it has outputs, which stand side by side."""
     return x if x.shape[-1] == channels else jnp.repeat(x, channels // x.shape[-1], axis=-1)
-
-
-def _pad(x: jax.Array, pads: Any) -> jax.Array:
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *[(before, after, 0) for before, after in pads], (0, 0, 0)])
 
 
 def _cells(x: jax.Array, window: Window, tap: tuple[int, ...]) -> jax.Array:

@@ -10,10 +10,13 @@ The formulas are those of TensorFlow's convolution guide. With an effective wind
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jnnops._check import as_static_ints, check_choice, describe, join_alternatives
 
@@ -30,6 +33,12 @@ class Window:
     padding: tuple[tuple[int, int], ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+
+    def dimensions(self) -> Iterator[tuple[int, int, int, int, int, tuple[int, int]]]:
+        """Cells, outputs, size, stride, dilation and padding of each spatial dimension."""
+        return zip(
+            self.input_shape, self.output_shape, self.size, self.strides, self.dilations, self.padding, strict=True
+        )
 
 
 def is_channels_last(op: str, data_format: str | None, spatial_rank: int) -> bool:
@@ -138,3 +147,10 @@ def move_channels(array: jax.Array, spatial_rank: int, *, to_last: bool) -> jax.
     """Moves the channels behind the spatial dimensions, or before them."""
     first, last = -spatial_rank - 1, -1
     return jnp.moveaxis(array, first, last) if to_last else jnp.moveaxis(array, last, first)
+
+
+def pad_cells(x: jax.Array, padding: Sequence[tuple[int, int]]) -> jax.Array:
+    """Pads the spatial dimensions of ``[batch, *spatial, channels]`` with zeros; negative pairs crop."""
+    if not any(itertools.chain(*padding)):
+        return x
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)])

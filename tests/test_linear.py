@@ -23,10 +23,16 @@ GEOMETRIES = {
     "2d-strided-groups": ((8, 7), (3, 3), (2, 3), "SAME", 1, (2, 1), 3),
     "2d-strided-dilated": ((9, 8), (2, 3), 2, "SAME", 2, (2, 2), 1),
     "2d-padded-beyond-window": ((5, 5), (1, 1), 1, [(3, 2), (2, 1)], 1, (2, 2), 1),
+    "2d-strided-even": ((9, 12), (3, 4), (1, 2), "SAME", 1, (16, 3), 1),
+    "2d-strided-by-row-phases": ((25, 24), (3, 3), 2, "SAME", 1, (9, 2), 1),
+    "2d-small-window-by-row-phases": ((49, 48), (2, 3), (4, 3), [(1, 0), (0, 2)], 1, (6, 2), 1),
+    "2d-groups-in-parts": ((4, 4), (3, 3), 1, "SAME", 1, (32, 33), 2),
     "2d-pointwise": ((5, 6), (1, 1), 1, "VALID", 1, (2, 3), 1),
     "2d-pointwise-strided": ((5, 6), (1, 1), (1, 2), "VALID", 1, (2, 3), 1),
     "3d": ((5, 4, 5), (3, 2, 3), 1, "SAME", (2, 1, 1), (2, 2), 1),
     "3d-strided": ((7, 5, 6), (3, 3, 3), 2, "SAME", 1, (2, 2), 1),
+    "3d-strided-channels": ((7, 5, 6), (2, 3, 3), (2, 1, 2), [(1, 0), (2, 1), (0, 1)], (3, 2, 1), (16, 2), 1),
+    "3d-fewer-outputs": ((5, 4, 5), (3, 1, 2), 1, [(1, 2), (0, 0), (1, 0)], (2, 1, 1), (4, 2), 1),
     "3d-strided-width": ((4, 5, 3), (2, 3, 2), (1, 2, 1), "VALID", 1, (2, 2), 1),
 }
 every_geometry = pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
