@@ -8,7 +8,7 @@ import numpy as np
 
 import jnnops as nn
 from benchmarks.benchmark import Benchmark, Peer, normal
-from benchmarks.cases.convolution import DIMENSION_NUMBERS, channels_first
+from benchmarks.cases.convolution import DIMENSION_NUMBERS, all_channels_first
 
 Shape = tuple[int, ...]
 
@@ -39,7 +39,7 @@ def input_backprop(label: str, input_shape: Shape, filters_shape: Shape, *, stri
         ours=ours,
         plain=plain,
         tensorflow=Peer(tensorflow),
-        torch=Peer(torch, lambda w, y: channels_first(y, w)[::-1], lambda x: (jnp.moveaxis(x, 1, -1),)),
+        torch=Peer(torch, lambda w, y: all_channels_first(y, w)[::-1], lambda x: (jnp.moveaxis(x, 1, -1),)),
         shared=("filters",),
     )
 

@@ -6,7 +6,7 @@ import jax
 
 import jnnops as nn
 from benchmarks.benchmark import Benchmark, Peer, normal
-from benchmarks.cases.convolution import DIMENSION_NUMBERS, channels_first, channels_last
+from benchmarks.cases.convolution import DIMENSION_NUMBERS, all_channels_first, channels_last
 
 
 def transposed(
@@ -54,7 +54,7 @@ def transposed(
         ours=ours,
         plain=plain,
         tensorflow=Peer(tensorflow),
-        torch=Peer(torch, channels_first, channels_last),
+        torch=Peer(torch, all_channels_first, channels_last),
         shared=("filters",),
     )
 
