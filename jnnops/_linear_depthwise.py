@@ -1,7 +1,9 @@
-"""How a convolution of one input channel for each group, and its gradients, are lowered on CPU.
+"""How a convolution of a few input channels for each group, and its gradients, are lowered on CPU.
 
 XLA runs grouped convolutions there as scalar loops. A sum over the taps of shifted slices, each times its weights, is
-elementwise, which XLA fuses and vectorises over the channels.
+elementwise, which XLA fuses and vectorises over the channels. With more than one channel for each group it is the sum
+over the members of the groups: 3x3, 28x28, 128 channels in 32 groups: 8.2 -> 3.7 against products of matrices; in 64
+groups: 6.9 -> 1.7, its input gradient 6.7 -> 1.6, its filter gradient 15.5 -> 4.9.
 """
 
 import dataclasses
@@ -19,16 +21,39 @@ from jnnops._check import accumulation_dtype
 from jnnops._varying import zeros_varying_like
 from jnnops._window import Window, pad_cells
 
-MAX_TAPS = 64  # the code grows with the taps, and with the outputs of a channel
+MAX_TAPS = 64  # the code grows with the taps, the members of a group and the outputs of a channel
+MAX_MEMBERS = {"forward": 4, "gradient": 2}  # of a group; with more, products of matrices win
 PRODUCTS = 16  # that one kernel of the filter gradient sums
 
 
-def fits(window: Window, groups: int, channels: int, outputs: int) -> bool:
-    """Whether the lowerings of this module are meant for such a convolution."""
-    return 1 < channels == groups and outputs <= channels * MAX_TAPS and math.prod(window.size) <= MAX_TAPS
+def fits(window: Window, groups: int, channels: int, outputs: int, *, direction: str) -> bool:
+    """Whether the lowerings of this module are meant for such a convolution, ``forward`` or a ``gradient`` of it."""
+    members = channels // groups
+    products = members * math.prod(window.size)
+    return groups > 1 and members <= MAX_MEMBERS[direction] and products <= MAX_TAPS and outputs <= groups * MAX_TAPS
 
 
 def forward(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
+    """The convolution."""
+    members = w.shape[-2]
+    parts = [_forward(x[..., n::members], w[..., n : n + 1, :], window) for n in range(members)]
+    return sum(parts[1:], parts[0])
+
+
+def input_gradient(y: jax.Array, w: jax.Array, window: Window, groups: int) -> jax.Array:
+    """The transpose in the input."""
+    parts = [_input_gradient(y, w[..., n : n + 1, :], window, groups) for n in range(w.shape[-2])]
+    return jnp.stack(parts, -1).reshape(*parts[0].shape[:-1], -1)
+
+
+def filter_gradient(x: jax.Array, y: jax.Array, window: Window, groups: int) -> jax.Array:
+    """The transpose in the filters."""
+    members = x.shape[-1] // groups
+    parts = [_filter_gradient(x[..., n::members], y, window) for n in range(members)]
+    return lax.concatenate(parts, len(window.size))
+
+
+def _forward(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     """The convolution: of a padded input, the sum over the taps of a shifted slice times that tap's weights."""
     dtype, wide = x.dtype, accumulation_dtype(x.dtype)
     x = pad_cells(_repeat_channels(x, w.shape[-1]), window.padding)
@@ -39,9 +64,9 @@ def forward(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     return sum(products[1:], products[0]).astype(dtype)
 
 
-def input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) -> jax.Array:
+def _input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) -> jax.Array:
     """The transpose in the input."""
-    x = _input_gradient(y, w[..., 0, :].astype(accumulation_dtype(w.dtype)), window)
+    x = _input_gradient_of_outputs(y, w[..., 0, :].astype(accumulation_dtype(w.dtype)), window)
     multiplier = w.shape[-1] // channels
     if multiplier > 1:
         # as whole slices: a sum over a last axis this short is a scalar loop, 8 times slower
@@ -51,7 +76,7 @@ def input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) ->
     return x.astype(y.dtype)
 
 
-def _input_gradient(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
+def _input_gradient_of_outputs(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     """One phase of the strides at a time, so that all slices have stride 1; the outputs of a channel not summed yet.
 
     Cell ``i`` of the input is cell ``s m + r`` of the padded one. Each phase ``r`` is computed for all ``m`` that any
@@ -78,7 +103,7 @@ def _input_gradient(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]))
 
 
-def filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
+def _filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
     """The transpose in the filters: for each tap the sum of the products of its slices with the cotangent.
 
     A step takes a few rows of a few images, which stay in the cache for all taps, and adds them up for each column and
