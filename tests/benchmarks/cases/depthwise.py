@@ -84,7 +84,7 @@ def separable(label: str, size: int, channels: int, outputs: int) -> Benchmark:
             "depthwise_filter": normal(3, 3, channels, 1, seed=1),
             "pointwise_filter": normal(1, 1, channels, outputs, seed=2),
         },
-        ours=lambda *arrays: nn.separable_conv2d(*arrays, 1, "SAME"),
+        ours=lambda input, first, second: nn.separable_conv2d(input, first, second, 1, "SAME"),
         plain=plain,
         tensorflow=Peer(tensorflow),
         torch=Peer(torch, pack, channels_last),
