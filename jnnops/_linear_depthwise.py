@@ -112,19 +112,14 @@ def _filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
     """
     dtype, wide = x.dtype, accumulation_dtype(x.dtype)
     batch, channels = y.shape[0], y.shape[-1]
-    (size, *_), (stride, *_), (dilation, *_), (outputs, *others) = (
-        window.size,
-        window.strides,
-        window.dilations,
-        window.output_shape,
-    )
+    (_, outputs, size, stride, dilation, (before, _)), *_ = window.dimensions()
+    others, paddings = window.output_shape[1:], window.padding[1:]
     images = max(n for n in (1, 2, 4) if batch % n == 0)
     rows = min(PRODUCTS // images, outputs)  # that are summed
     kept = 1 if others else -(-outputs // rows)  # that are not, where there are no columns
     block = rows * kept
     blocks = -(-outputs // block)
     seen, all_seen = ((count - 1) * stride + (size - 1) * dilation + 1 for count in (block, block * blocks))
-    (before, _), *paddings = window.padding
     x = pad_cells(_repeat_channels(x, channels), [(before, all_seen - before - x.shape[1]), *paddings])
     y = pad_cells(y, [(0, block * blocks - outputs), *[(0, 0)] * len(others)])
     part_window = dataclasses.replace(window, output_shape=(block, *others))

@@ -132,6 +132,16 @@ class TestIntegers:
         sums = [set(result.ravel().tolist()) for result in results]
         assert sums == [{180_000}, {90_000}, {90_000}, {180_000}]
 
+    @pytest.mark.parametrize(("x_shape", "y_shape"), [((0, 8, 8, 4), (0, 6, 6, 8)), ((2, 2, 8, 4), (2, 0, 6, 8))])
+    def test_filter_gradients_of_no_integers_are_zero(self, x_shape, y_shape):
+        x, y = np.ones(x_shape, np.int8), np.ones(y_shape, np.int8)
+        for result, shape in (
+            (nn.conv2d_backprop_filter(x, (3, 3, 4, 8), y, 1, "VALID"), (3, 3, 4, 8)),
+            (nn.depthwise_conv2d_backprop_filter(x, (3, 3, 4, 2), y, 1, "VALID"), (3, 3, 4, 2)),
+        ):
+            assert (result.shape, result.dtype) == (shape, jnp.int32)
+            assert not result.any()
+
     def test_preferred_element_type_is_that_of_the_result(self):
         x, w = jnp.ones((1, 3, 3, 1), jnp.bfloat16), jnp.ones((3, 3, 1, 1), jnp.bfloat16)
         options = {"strides": 1, "padding": "SAME", "preferred_element_type": jnp.float32}
