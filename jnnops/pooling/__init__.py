@@ -1,0 +1,26 @@
+"""Pooling: the average or the maximum of each window of an image, a sequence or a volume.
+
+Layout: ``data_format`` is ``"NHWC"`` (channels last, the default) or ``"NCHW"``, ``"NWC"``/``"NCW"`` in one and
+``"NDHWC"``/``"NCDHW"`` in three dimensions.
+
+Windows: ``ksize``, ``strides`` and ``dilations`` are an int, one for each spatial dimension, or one for each
+dimension of the input, of which those of batch and channels must be 1.
+
+Padding: ``"SAME"``, ``"VALID"`` or pairs ``(before, after)``, with the formulas of :mod:`jnnops.convolution`. Padding
+never counts: an average divides by the number of real cells, and a maximum is that of real cells. A window of padding
+only is an error.
+"""
+
+from jnnops.pooling.average import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
+from jnnops.pooling.maximum import max_pool, max_pool1d, max_pool2d, max_pool3d
+
+__all__ = [
+    "avg_pool",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "max_pool",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+]

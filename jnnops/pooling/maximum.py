@@ -1,0 +1,207 @@
+"""Maximum pooling."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jnnops._check import as_number_array
+from jnnops._window import Window
+from jnnops.pooling._windows import in_layout, reduce_windows, resolve_pooling
+
+__all__ = ["max_pool", "max_pool1d", "max_pool2d", "max_pool3d"]
+
+
+def max_pool(
+    input: ArrayLike,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    *,
+    dilations: Any = None,
+) -> jax.Array:
+    """The maximum of each window, over one, two or three dimensions.
+
+    The gradient goes to the first maximum of a window in row-major order, and only there. NaN and minus infinity
+    propagate; the first NaN counts as the maximum.
+
+    Args:
+        input: ``[batch, *spatial, channels]``, or ``[batch, channels, *spatial]`` as ``data_format`` says, of rank 3, 4
+            or 5, floating point or integer.
+        ksize: Size of the window.
+        strides: Cells from one window to the next.
+        padding: ``"SAME"``, ``"VALID"`` or pairs ``(before, after)``; padding never wins.
+        data_format: One of the formats of that many dimensions; channels last unless given.
+        dilations: Cells from one cell of a window to the next; 1 unless given.
+
+    Returns:
+        The same layout with one cell for each window, and the same dtype.
+
+    Raises:
+        TypeError: If ``input`` is neither integer nor floating point.
+        ValueError: If a shape, size, stride, padding or ``data_format`` does not fit, or a window has no real cell.
+
+    Note:
+        TensorFlow drops NaN in two dimensions, gives -3.4e38 for a window of minus infinity, sends the gradient to
+        every tied cell in three dimensions, and has no dilations here.
+
+    Example:
+        >>> x = jnp.array([[1.0, 3.0, 3.0, 2.0]]).reshape(1, 4, 1)
+        >>> nn.max_pool(x, ksize=3, strides=1, padding="VALID").ravel().tolist()
+        [3.0, 3.0]
+        >>> jax.grad(lambda x: nn.max_pool(x, 3, 1, "VALID").sum())(x).ravel().tolist()
+        [0.0, 2.0, 0.0, 0.0]
+
+    References:
+        ``tf.nn.max_pool``.
+    """
+    return _maximum("max_pool", None, input, ksize, strides, padding, data_format, dilations)
+
+
+def max_pool1d(
+    input: ArrayLike,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NWC",
+    *,
+    dilations: Any = None,
+) -> jax.Array:
+    """:func:`max_pool` of sequences; its gradient goes to the first maximum.
+
+    Args:
+        input: ``[batch, width, channels]``, or ``[batch, channels, width]``, floating point or integer.
+        ksize: Size of the window.
+        strides: Cells from one window to the next.
+        padding: ``"SAME"``, ``"VALID"`` or ``[(before, after)]``; padding never wins.
+        data_format: ``"NWC"`` or ``"NCW"``.
+        dilations: Cells from one cell of a window to the next; 1 unless given.
+
+    Returns:
+        ``[batch, out_width, channels]``, or with the channels second, in the same dtype.
+
+    Raises:
+        TypeError: If ``input`` is neither integer nor floating point.
+        ValueError: If a shape, size, stride, padding or ``data_format`` does not fit, or a window has no real cell.
+
+    Example:
+        >>> nn.max_pool1d(jnp.arange(4.0).reshape(1, 4, 1), 2, 2, "VALID").ravel().tolist()
+        [1.0, 3.0]
+
+    References:
+        ``tf.nn.max_pool1d``.
+    """
+    return _maximum("max_pool1d", 1, input, ksize, strides, padding, data_format, dilations)
+
+
+def max_pool2d(
+    input: ArrayLike,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NHWC",
+    *,
+    dilations: Any = None,
+) -> jax.Array:
+    """:func:`max_pool` of images; its gradient goes to the first maximum in row-major order.
+
+    Args:
+        input: ``[batch, height, width, channels]``, or ``[batch, channels, height, width]``, floating point or integer.
+        ksize: Size of the window: an int, two or four of them.
+        strides: Cells from one window to the next, likewise.
+        padding: ``"SAME"``, ``"VALID"``, or two or four pairs ``(before, after)``; padding never wins.
+        data_format: ``"NHWC"`` or ``"NCHW"``.
+        dilations: Cells from one cell of a window to the next; 1 unless given.
+
+    Returns:
+        ``[batch, out_height, out_width, channels]``, or with the channels second, in the same dtype.
+
+    Raises:
+        TypeError: If ``input`` is neither integer nor floating point.
+        ValueError: If a shape, size, stride, padding or ``data_format`` does not fit, or a window has no real cell.
+
+    Example:
+        >>> nn.max_pool2d(jnp.arange(16.0).reshape(1, 4, 4, 1), 2, 2, "VALID").ravel().tolist()
+        [5.0, 7.0, 13.0, 15.0]
+
+    References:
+        ``tf.nn.max_pool2d``.
+    """
+    return _maximum("max_pool2d", 2, input, ksize, strides, padding, data_format, dilations)
+
+
+def max_pool3d(
+    input: ArrayLike,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = "NDHWC",
+    *,
+    dilations: Any = None,
+) -> jax.Array:
+    """:func:`max_pool` of volumes; its gradient goes to the first maximum in row-major order.
+
+    Args:
+        input: ``[batch, depth, height, width, channels]``, or with the channels second, floating point or integer.
+        ksize: Size of the window: an int, three or five of them.
+        strides: Cells from one window to the next, likewise.
+        padding: ``"SAME"``, ``"VALID"``, or three or five pairs ``(before, after)``; padding never wins.
+        data_format: ``"NDHWC"`` or ``"NCDHW"``.
+        dilations: Cells from one cell of a window to the next; 1 unless given.
+
+    Returns:
+        ``[batch, out_depth, out_height, out_width, channels]``, or with the channels second, in the same dtype.
+
+    Raises:
+        TypeError: If ``input`` is neither integer nor floating point.
+        ValueError: If a shape, size, stride, padding or ``data_format`` does not fit, or a window has no real cell.
+
+    Note:
+        TensorFlow sends the gradient to every tied cell of a volume.
+
+    Example:
+        >>> nn.max_pool3d(jnp.arange(8.0).reshape(1, 2, 2, 2, 1), 2, 1, "VALID").item()
+        7.0
+
+    References:
+        ``tf.nn.max_pool3d``.
+    """
+    return _maximum("max_pool3d", 3, input, ksize, strides, padding, data_format, dilations)
+
+
+def _maximum(
+    op: str,
+    spatial_rank: int | None,
+    input: ArrayLike,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None,
+    dilations: Any,
+) -> jax.Array:
+    x = as_number_array(op, "input", input)
+    window, channels_last = resolve_pooling(op, spatial_rank, x, ksize, strides, padding, data_format, dilations)
+    return in_layout(functools.partial(_maximum_of_windows, window=window), x, channels_last)
+
+
+@functools.partial(jax.jit, static_argnames=("window",))
+def _maximum_of_windows(x: jax.Array, window: Window) -> jax.Array:
+    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    return reduce_windows(x, window, _first_maximum, lowest)
+
+
+@jax.custom_jvp
+def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.maximum(a, b)
+
+
+@_first_maximum.defjvp
+def _first_maximum_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    a, b = primals
+    return _first_maximum(a, b), jnp.where((a >= b) | jnp.isnan(a), *tangents)
