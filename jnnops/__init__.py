@@ -62,6 +62,16 @@ from jnnops.convolution import (
     with_space_to_batch,
 )
 from jnnops.ctc import CTCDecoded, SparseTensorValue, ctc_greedy_decoder, ctc_loss
+from jnnops.morphology import (
+    black_tophat2d,
+    closing2d,
+    dilation2d,
+    erosion2d,
+    morphological_gradient2d,
+    opening2d,
+    reconstruct2d,
+    white_tophat2d,
+)
 from jnnops.normalization import (
     FusedBatchNormResult,
     Moments,
@@ -71,6 +81,7 @@ from jnnops.normalization import (
     moments,
 )
 from jnnops.pooling import (
+    MaxPoolWithArgmax,
     avg_pool,
     avg_pool1d,
     avg_pool2d,
@@ -79,12 +90,16 @@ from jnnops.pooling import (
     max_pool1d,
     max_pool2d,
     max_pool3d,
+    max_pool_with_argmax,
+    max_unpool,
+    pool,
 )
 from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
 
 __all__ = [
     "CTCDecoded",
     "FusedBatchNormResult",
+    "MaxPoolWithArgmax",
     "Moments",
     "RNNCell",
     "RNNResult",
@@ -99,6 +114,8 @@ __all__ = [
     "batch_to_space",
     "bias_add",
     "bidirectional_dynamic_rnn",
+    "black_tophat2d",
+    "closing2d",
     "conv1d",
     "conv1d_transpose",
     "conv2d",
@@ -122,9 +139,11 @@ __all__ = [
     "depthwise_conv2d_native",
     "depthwise_conv2d_native_backprop_filter",
     "depthwise_conv2d_native_backprop_input",
+    "dilation2d",
     "dropout",
     "dynamic_rnn",
     "elu",
+    "erosion2d",
     "fused_batch_norm",
     "gelu",
     "general_dropout",
@@ -136,7 +155,13 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_pool_with_argmax",
+    "max_unpool",
     "moments",
+    "morphological_gradient2d",
+    "opening2d",
+    "pool",
+    "reconstruct2d",
     "relu",
     "relu6",
     "relu_layer",
@@ -157,6 +182,7 @@ __all__ = [
     "swish",
     "tanh",
     "weighted_cross_entropy_with_logits",
+    "white_tophat2d",
     "with_space_to_batch",
     "xw_plus_b",
     "zero_fraction",

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
+from jnnops._taps import sum_over_outputs, window_cells
 from jnnops._varying import zeros_varying_like
 from jnnops._window import Window, pad_cells
 
@@ -60,13 +61,16 @@ def _forward(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
     # without the barrier XLA computes the padding anew in every tap
     x = lax.optimization_barrier(x)
     taps = itertools.product(*map(range, window.size))
-    products = [_times(_cells(x, window, tap).astype(wide), w[(*tap, 0)].astype(wide)) for tap in taps]
+    products = [_times(window_cells(x, window, tap).astype(wide), w[(*tap, 0)].astype(wide)) for tap in taps]
     return sum(products[1:], products[0]).astype(dtype)
 
 
 def _input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) -> jax.Array:
     """The transpose in the input."""
-    x = _input_gradient_of_outputs(y, w[..., 0, :].astype(accumulation_dtype(w.dtype)), window)
+    wide = accumulation_dtype(w.dtype)
+    weights = w[..., 0, :].astype(wide)
+    # the outputs of a channel not summed yet
+    x = sum_over_outputs(lambda tap, y: _times(y.astype(wide), weights[tap]), window, y, fills=[0])
     multiplier = w.shape[-1] // channels
     if multiplier > 1:
         # as whole slices: a sum over a last axis this short is a scalar loop, 8 times slower
@@ -74,33 +78,6 @@ def _input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) -
         parts = [x[..., output::multiplier] for output in range(multiplier)]
         x = functools.reduce(jnp.add, parts)
     return x.astype(y.dtype)
-
-
-def _input_gradient_of_outputs(y: jax.Array, w: jax.Array, window: Window) -> jax.Array:
-    """One phase of the strides at a time, so that all slices have stride 1; the outputs of a channel not summed yet.
-
-    Cell ``i`` of the input is cell ``s m + r`` of the padded one. Each phase ``r`` is computed for all ``m`` that any
-    phase needs; then they interleave.
-    """
-    geometry = zip(window.size, window.strides, window.dilations, window.padding, window.input_shape, strict=True)
-    first, counts, reach, pads = [], [], [], []
-    for (k, s, d, (before, _), size), outputs in zip(geometry, window.output_shape, strict=True):
-        first.append(before // s)
-        counts.append((before + size - 1) // s - first[-1] + 1)
-        reach.append((k - 1) * d // s)
-        pads.append((reach[-1] - first[-1], first[-1] + counts[-1] - outputs))
-    y = lax.optimization_barrier(pad_cells(y, pads))
-    products = {phase: [] for phase in itertools.product(*map(range, window.strides))}
-    for tap in itertools.product(*map(range, window.size)):
-        steps = [divmod(u * d, s) for u, d, s in zip(tap, window.dilations, window.strides, strict=True)]
-        cells = [slice(r - q, r - q + count) for r, (q, _), count in zip(reach, steps, counts, strict=True)]
-        phase = tuple(r for _, r in steps)
-        products[phase].append(_times(y[(slice(None), *cells)].astype(w.dtype), w[tap]))
-    zeros = jnp.zeros((y.shape[0], *counts, y.shape[-1]), w.dtype)
-    x = _interleave([sum(found, zeros) for found in products.values()], window.strides)
-    start = [before - a * s for (before, _), a, s in zip(window.padding, first, window.strides, strict=True)]
-    stop = [a + size for a, size in zip(start, window.input_shape, strict=True)]
-    return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]))
 
 
 def _filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
@@ -137,7 +114,7 @@ def _filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
         some_x, some_y = lax.optimization_barrier((take(x, row * stride, seen), take(y, row, block)))
         found = []
         for tap, total in zip(taps, totals, strict=True):
-            cells = _cells(some_x, part_window, tap)
+            cells = window_cells(some_x, part_window, tap)
             for image_, first in itertools.product(range(images), range(0, block, kept)):
                 lines = slice(first, first + kept)
                 total = total + cells[image_, lines].astype(wide) * some_y[image_, lines].astype(wide)
@@ -155,25 +132,5 @@ def _repeat_channels(x: jax.Array, channels: int) -> jax.Array:
     return x if x.shape[-1] == channels else jnp.repeat(x, channels // x.shape[-1], axis=-1)
 
 
-def _cells(x: jax.Array, window: Window, tap: tuple[int, ...]) -> jax.Array:
-    """The cells of the padded ``x`` that ``tap`` meets."""
-    start = [u * d for u, d in zip(tap, window.dilations, strict=True)]
-    stop = [
-        a + (outputs - 1) * s + 1 if outputs else a
-        for a, outputs, s in zip(start, window.output_shape, window.strides, strict=True)
-    ]
-    return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *window.strides, 1))
-
-
 def _times(x: jax.Array, weights: jax.Array) -> jax.Array:
     return x * weights.reshape((1,) * (x.ndim - 1) + weights.shape)
-
-
-def _interleave(phases: list[jax.Array], strides: tuple[int, ...]) -> jax.Array:
-    """``[batch, *cells, channels]`` of each phase to ``[batch, *(cells * strides), channels]``."""
-    if len(phases) == 1:
-        return phases[0]
-    n, (batch, *cells, channels) = len(strides), phases[0].shape
-    x = jnp.stack(phases).reshape(*strides, batch, *cells, channels)
-    order = [n, *itertools.chain.from_iterable((n + 1 + axis, axis) for axis in range(n)), 2 * n + 1]
-    return x.transpose(order).reshape(batch, *(c * s for c, s in zip(cells, strides, strict=True)), channels)

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jnnops._check import as_static_ints, check_choice, describe, join_alternatives
@@ -42,8 +43,8 @@ class Window:
 
 
 def is_channels_last(op: str, data_format: str | None, spatial_rank: int) -> bool:
-    """Whether ``data_format`` puts the channels last; None does."""
-    formats = DATA_FORMATS[spatial_rank]
+    """Whether ``data_format`` puts the channels last; None does, the only one of more than three dimensions."""
+    formats = DATA_FORMATS.get(spatial_rank, (None,))
     return data_format is None or check_choice(op, "data_format", data_format, formats) == formats[0]
 
 
@@ -149,8 +150,17 @@ def move_channels(array: jax.Array, spatial_rank: int, *, to_last: bool) -> jax.
     return jnp.moveaxis(array, first, last) if to_last else jnp.moveaxis(array, last, first)
 
 
-def pad_cells(x: jax.Array, padding: Sequence[tuple[int, int]]) -> jax.Array:
-    """Pads the spatial dimensions of ``[batch, *spatial, channels]`` with zeros; negative pairs crop."""
+def pad_cells(x: jax.Array, padding: Sequence[tuple[int, int]], value: Any = 0) -> jax.Array:
+    """Pads the spatial dimensions of ``[batch, *spatial, channels]``; negative pairs crop."""
     if not any(itertools.chain(*padding)):
         return x
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)])
+    return lax.pad(x, np.asarray(value, x.dtype), [(0, 0, 0), *((*pair, 0) for pair in padding), (0, 0, 0)])
+
+
+def axis_cells(window: Window) -> list[np.ndarray]:
+    """For each axis, which input cell each tap of each window meets: ``[outputs, taps]``, -1 in the padding."""
+    cells = []
+    for size, outputs, k, s, d, (before, _) in window.dimensions():
+        at = (np.arange(outputs) * s - before)[:, None] + np.arange(k) * d
+        cells.append(np.where((at >= 0) & (at < size), at, -1))
+    return cells

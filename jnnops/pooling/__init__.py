@@ -11,10 +11,13 @@ never counts: an average divides by the number of real cells, and a maximum is t
 only is an error.
 """
 
+from jnnops.pooling.argmax import MaxPoolWithArgmax, max_pool_with_argmax, max_unpool
 from jnnops.pooling.average import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
+from jnnops.pooling.general import pool
 from jnnops.pooling.maximum import max_pool, max_pool1d, max_pool2d, max_pool3d
 
 __all__ = [
+    "MaxPoolWithArgmax",
     "avg_pool",
     "avg_pool1d",
     "avg_pool2d",
@@ -23,4 +26,7 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_pool_with_argmax",
+    "max_unpool",
+    "pool",
 ]

@@ -5,7 +5,8 @@ row-major order of the whole window.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -14,7 +15,17 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import check_rank
-from jnnops._window import DATA_FORMATS, Window, is_channels_last, move_channels, resolve_ints, resolve_window
+from jnnops._window import (
+    DATA_FORMATS,
+    Window,
+    axis_cells,
+    is_channels_last,
+    move_channels,
+    pad_cells,
+    resolve_ints,
+    resolve_window,
+)
+from jnnops._winners import first_real_cells, winners_dtype
 
 POOLED_RANKS = tuple(n + 2 for n in DATA_FORMATS)
 
@@ -24,31 +35,33 @@ UNROLLED_CELLS = 8
 
 def resolve_pooling(
     op: str,
-    spatial_rank: int | None,
     x: jax.Array,
     ksize: Any,
     strides: Any,
     padding: Any,
     data_format: str | None,
     dilations: Any,
+    *,
+    ranks: int | Collection[int],
+    size_argument: str = "ksize",
 ) -> tuple[Window, bool]:
-    """Checks the arguments of a pooling op."""
-    check_rank(op, "input", x, POOLED_RANKS if spatial_rank is None else spatial_rank + 2)
+    """Checks the arguments of a pooling op, whose ``input`` must have one of the ``ranks``."""
+    check_rank(op, "input", x, ranks)
     spatial_rank = x.ndim - 2
     channels_last = is_channels_last(op, data_format, spatial_rank)
     window = resolve_window(
         op,
         input_shape=x.shape[1:-1] if channels_last else x.shape[2:],
-        size=resolve_ints(op, "ksize", ksize, spatial_rank, channels_last),
+        size=resolve_ints(op, size_argument, ksize, spatial_rank, channels_last),
         strides=strides,
         padding=padding,
         dilations=dilations,
         channels_last=channels_last,
     )
-    if any(counts.size and counts.min() == 0 for counts in real_cells(window)):
+    if any(not (cells >= 0).any(axis=1).all() for cells in axis_cells(window)):
         raise ValueError(
             f"{op}: `padding` must leave every window a real cell, got {window.padding} for spatial shape "
-            f"{window.input_shape}, ksize {window.size} and dilations {window.dilations}"
+            f"{window.input_shape}, {size_argument} {window.size} and dilations {window.dilations}"
         )
     return window, channels_last
 
@@ -59,55 +72,84 @@ def in_layout(pool: Callable[[jax.Array], jax.Array], x: jax.Array, channels_las
     return move_channels(pool(move_channels(x, x.ndim - 2, to_last=True)), x.ndim - 2, to_last=False)
 
 
-def real_cells(window: Window) -> list[np.ndarray]:
-    """For each axis, how many cells of each window along it are not padding."""
-    counts = []
-    for axis, outputs in enumerate(window.output_shape):
-        starts = np.arange(outputs) * window.strides[axis] - window.padding[axis][0]
-        cells = starts[:, None] + np.arange(window.size[axis]) * window.dilations[axis]
-        counts.append(((cells >= 0) & (cells < window.input_shape[axis])).sum(1))
-    return counts
-
-
 def reduce_windows(
     x: jax.Array, window: Window, combine: Callable[[jax.Array, jax.Array], jax.Array], neutral: float
 ) -> jax.Array:
     """Combines the cells of each window in row-major order; ``x`` is ``[batch, *spatial, channels]``."""
     if 0 in window.output_shape:
-        return jnp.zeros((x.shape[0], *window.output_shape, x.shape[-1]), x.dtype)
-    pads = [(0, 0, 0), *((before, after, 0) for before, after in window.padding), (0, 0, 0)]
-    x = lax.pad(x, np.asarray(neutral, x.dtype), pads)
+        return jnp.zeros_like(x, shape=(x.shape[0], *window.output_shape, x.shape[-1]))
+    cells = pad_cells(x, window.padding, neutral)
     for axis in reversed(range(len(window.size))):
-        x = _reduce_axis(x, window, axis, combine)
-    return x
+        cells = reduce_axis(cells, window, axis, combine)
+    return cells
 
 
-def _reduce_axis(
-    x: jax.Array, window: Window, axis: int, combine: Callable[[jax.Array, jax.Array], jax.Array]
-) -> jax.Array:
+def maxima_and_winners(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+    """The maximum of each window, and the number in row-major order of the first of its cells that is the maximum.
+
+    NaN counts as the maximum.
+    """
+    if 0 in window.output_shape:
+        shape = (x.shape[0], *window.output_shape, x.shape[-1])
+        return jnp.zeros_like(x, shape=shape), jnp.zeros_like(x, winners_dtype(1), shape=shape)
+    values = pad_cells(x, window.padding, lowest(x.dtype))
+    found = values, jnp.zeros_like(values, winners_dtype(math.prod(window.size)))
+    for axis in reversed(range(len(window.size))):
+        step = math.prod(window.size[axis + 1 :])
+        found = reduce_axis(found, window, axis, _first_winner, lambda cells, by, s=step: (cells[0], cells[1] + by * s))
+    values, winners = found
+    # in a window of nothing but the lowest number the padding before it has won, which is equal and comes first
+    return values, jnp.maximum(winners, first_real_cells(window).astype(winners.dtype))
+
+
+def lowest(dtype: Any) -> Any:
+    """What no number of ``dtype`` is below."""
+    return -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+
+
+def _first_winner(a: Any, b: Any) -> Any:
+    (values, winners), (others, other_winners) = a, b
+    first = (values >= others) | (values != values)
+    return jnp.maximum(values, others), jnp.where(first, winners, other_winners)
+
+
+def reduce_axis(
+    x: Any,
+    window: Window,
+    axis: int,
+    combine: Callable[[Any, Any], Any],
+    advance: Callable[[Any, int], Any] = lambda cells, by: cells,
+) -> Any:
+    """Combines the cells of each window along one axis.
+
+    Args:
+        x: An array, or a tuple of arrays, padded.
+        window: The geometry.
+        axis: The axis.
+        combine: Of two neighbouring parts of a window what stands for both.
+        advance: Says of a part by how many cells it lies after the one that it is combined with.
+    """
     size, stride, dilation = window.size[axis], window.strides[axis], window.dilations[axis]
-    outputs = window.output_shape[axis]
-    span = (outputs - 1) * stride + 1
+    span = (window.output_shape[axis] - 1) * stride + 1
 
-    def taps(cells: jax.Array, offset: int) -> jax.Array:
-        start = offset * dilation
-        return lax.slice_in_dim(cells, start, start + span, stride, axis=axis + 1)
+    def take(cells: Any, first: int, count: int, stride: int = 1) -> Any:
+        def part(array: jax.Array) -> jax.Array:
+            return lax.slice_in_dim(array, first * dilation, first * dilation + count, stride, axis=axis + 1)
+
+        return advance(jax.tree.map(part, cells), first)
 
     if size <= UNROLLED_CELLS:
-        return functools.reduce(combine, (taps(x, offset) for offset in range(size)))
+        return functools.reduce(combine, (take(x, offset, span, stride) for offset in range(size)))
 
     # Blocks of 1, 2, 4, ... cells, each made of two of the last; the window consists of those in the binary form of
     # its size, the longest first.
     blocks, length, parts = x, 1, []
     while length <= size:
         if size & length:
-            parts.append(taps(blocks, size & ~(2 * length - 1)))
+            parts.append(take(blocks, size & ~(2 * length - 1), span, stride))
         length *= 2
         if length <= size:
-            shift = length // 2 * dilation
-            pairs = blocks.shape[axis + 1] - shift
-            blocks = combine(
-                lax.slice_in_dim(blocks, 0, pairs, axis=axis + 1),
-                lax.slice_in_dim(blocks, shift, shift + pairs, axis=axis + 1),
-            )
+            half = length // 2
+            pairs = jax.tree.leaves(blocks)[0].shape[axis + 1] - half * dilation
+            blocks = combine(take(blocks, 0, pairs), take(blocks, half, pairs))
     return functools.reduce(combine, reversed(parts))

@@ -1,16 +1,22 @@
 """Average pooling."""
 
+import dataclasses
 import functools
 import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array
-from jnnops._window import Window
-from jnnops.pooling._windows import in_layout, real_cells, reduce_windows, resolve_pooling
+from jnnops._pairs import linear_pair, merging_into
+from jnnops._taps import sum_over_outputs
+from jnnops._window import Window, axis_cells, pad_cells
+from jnnops.pooling._windows import POOLED_RANKS, UNROLLED_CELLS, in_layout, reduce_axis, resolve_pooling
 
 __all__ = ["avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d"]
 
@@ -52,7 +58,7 @@ def avg_pool(
     References:
         ``tf.nn.avg_pool``.
     """
-    return _average("avg_pool", None, input, ksize, strides, padding, data_format, dilations)
+    return _average("avg_pool", POOLED_RANKS, input, ksize, strides, padding, data_format, dilations)
 
 
 def avg_pool1d(
@@ -88,7 +94,7 @@ def avg_pool1d(
     References:
         ``tf.nn.avg_pool1d``.
     """
-    return _average("avg_pool1d", 1, input, ksize, strides, padding, data_format, dilations)
+    return _average("avg_pool1d", 3, input, ksize, strides, padding, data_format, dilations)
 
 
 def avg_pool2d(
@@ -124,7 +130,7 @@ def avg_pool2d(
     References:
         ``tf.nn.avg_pool2d``.
     """
-    return _average("avg_pool2d", 2, input, ksize, strides, padding, data_format, dilations)
+    return _average("avg_pool2d", 4, input, ksize, strides, padding, data_format, dilations)
 
 
 def avg_pool3d(
@@ -160,12 +166,12 @@ def avg_pool3d(
     References:
         ``tf.nn.avg_pool3d``.
     """
-    return _average("avg_pool3d", 3, input, ksize, strides, padding, data_format, dilations)
+    return _average("avg_pool3d", 5, input, ksize, strides, padding, data_format, dilations)
 
 
 def _average(
     op: str,
-    spatial_rank: int | None,
+    ranks: int | Collection[int],
     input: ArrayLike,
     ksize: Any,
     strides: Any,
@@ -174,17 +180,84 @@ def _average(
     dilations: Any,
 ) -> jax.Array:
     x = as_float_array(op, "input", input)
-    window, channels_last = resolve_pooling(op, spatial_rank, x, ksize, strides, padding, data_format, dilations)
-    return in_layout(functools.partial(_average_windows, window=window), x, channels_last)
+    window, channels_last = resolve_pooling(op, x, ksize, strides, padding, data_format, dilations, ranks=ranks)
+    return in_layout(functools.partial(average_of_windows, window=window), x, channels_last)
 
 
 @functools.partial(jax.jit, static_argnames=("window",))
-def _average_windows(x: jax.Array, window: Window) -> jax.Array:
-    sums = reduce_windows(x.astype(accumulation_dtype(x.dtype)), window, lax.add, 0)
+def average_of_windows(x: jax.Array, window: Window) -> jax.Array:
+    """The average of the real cells of each window."""
+    sums = _sum_windows(x.astype(accumulation_dtype(x.dtype)), window=window)
     if not any(map(any, window.padding)):
         return (sums / math.prod(window.size)).astype(x.dtype)
     # Axis by axis, so that the constants in the program stay as small as an axis is long.
-    for axis, counts in enumerate(real_cells(window)):
-        shape = [counts.size if i == axis + 1 else 1 for i in range(x.ndim)]
-        sums = sums / counts.reshape(shape).astype(sums.dtype)
+    for axis, cells in enumerate(axis_cells(window)):
+        shape = [-1 if other == axis + 1 else 1 for other in range(x.ndim)]
+        sums = sums / (cells >= 0).sum(1).reshape(shape).astype(sums.dtype)
     return sums.astype(x.dtype)
+
+
+def _sum_in_windows(x: jax.Array, *, window: Window) -> jax.Array:
+    """The sum of each window: one axis at a time."""
+    if 0 in window.output_shape:
+        return jnp.zeros_like(x, shape=(x.shape[0], *window.output_shape, x.shape[-1]))
+    x = pad_cells(x, window.padding)
+    for axis in reversed(range(len(window.size))):
+        # Without the barriers XLA computes the padding and the other axes' sums anew in every tap. In milliseconds on
+        # two cores, 8x56x56x64: 3x3 1.95 -> 1.33, with stride 2 2.02 -> 1.08, 3x3x3 with stride 2 1.57 -> 0.69.
+        x = lax.optimization_barrier(x)
+        if window.output_shape[axis] == 1:
+            span = (window.size[axis] - 1) * window.dilations[axis] + 1
+            x = lax.slice_in_dim(x, 0, span, window.dilations[axis], axis=axis + 1).sum(axis + 1, keepdims=True)
+        else:
+            x = reduce_axis(x, window, axis, lax.add)
+    return x
+
+
+def _spread_to_cells(y: jax.Array, *, window: Window) -> jax.Array:
+    """The transpose: for each cell the sum over the windows that it lies in.
+
+    JAX's own transpose takes 3.5 for 3x3 where this takes 2.3, with stride 2 1.73 and 1.03, 2x2 with stride 2 1.5 and
+    0.6, 3x3x3 with stride 2 1.33 and 0.72.
+    """
+    if 0 in window.output_shape:
+        return jnp.zeros_like(y, shape=(y.shape[0], *window.input_shape, y.shape[-1]))
+    for axis in range(len(window.size)):
+        y = lax.optimization_barrier(_spread_along(y, _along(window, axis), axis))
+    return y
+
+
+def _spread_along(y: jax.Array, window: Window, axis: int) -> jax.Array:
+    size, n, k, s, d, (before, _) = list(window.dimensions())[axis]
+    if k <= UNROLLED_CELLS:
+        return sum_over_outputs(lambda _, y: y, window, y, fills=[0])
+    gaps = [(0, 0, 0)] * y.ndim
+    if n == 1:
+        y = jnp.repeat(y, k, axis=axis + 1)
+        gaps[axis + 1] = (-before, size + before - (k - 1) * d - 1, d - 1)
+        return lax.pad(y, np.asarray(0, y.dtype), gaps)
+    # with as many gaps between the outputs as the stride leaves
+    gaps[axis + 1] = ((k - 1) * d - before, size + before - (n - 1) * s - 1, s - 1)
+    y = lax.optimization_barrier(lax.pad(y, np.asarray(0, y.dtype), gaps))
+    ones = (1,) * len(window.size)
+    return reduce_axis(y, dataclasses.replace(window, strides=ones, output_shape=window.input_shape), axis, lax.add)
+
+
+def _along(window: Window, axis: int) -> Window:
+    """The window along one axis, where those before it have their cells already and those behind their outputs."""
+
+    def only(values: Sequence[Any], other: Any) -> tuple[Any, ...]:
+        return tuple(value if at == axis else other for at, value in enumerate(values))
+
+    outputs, cells = window.output_shape, window.input_shape
+    return Window(
+        size=only(window.size, 1),
+        strides=only(window.strides, 1),
+        dilations=only(window.dilations, 1),
+        padding=only(window.padding, (0, 0)),
+        input_shape=cells[: axis + 1] + outputs[axis + 1 :],
+        output_shape=cells[:axis] + outputs[axis:],
+    )
+
+
+_sum_windows, _ = linear_pair(_sum_in_windows, _spread_to_cells, merging_into(0), indices=0)

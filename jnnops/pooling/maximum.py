@@ -1,16 +1,21 @@
 """Maximum pooling."""
 
 import functools
+import math
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_number_array
+from jnnops._taps import UNROLLED_TAPS
 from jnnops._window import Window
-from jnnops.pooling._windows import in_layout, reduce_windows, resolve_pooling
+from jnnops._winners import take_winners
+from jnnops.pooling._windows import POOLED_RANKS, in_layout, lowest, maxima_and_winners, reduce_windows, resolve_pooling
 
 __all__ = ["max_pool", "max_pool1d", "max_pool2d", "max_pool3d"]
 
@@ -59,7 +64,7 @@ def max_pool(
     References:
         ``tf.nn.max_pool``.
     """
-    return _maximum("max_pool", None, input, ksize, strides, padding, data_format, dilations)
+    return _maximum("max_pool", POOLED_RANKS, input, ksize, strides, padding, data_format, dilations)
 
 
 def max_pool1d(
@@ -95,7 +100,7 @@ def max_pool1d(
     References:
         ``tf.nn.max_pool1d``.
     """
-    return _maximum("max_pool1d", 1, input, ksize, strides, padding, data_format, dilations)
+    return _maximum("max_pool1d", 3, input, ksize, strides, padding, data_format, dilations)
 
 
 def max_pool2d(
@@ -131,7 +136,7 @@ def max_pool2d(
     References:
         ``tf.nn.max_pool2d``.
     """
-    return _maximum("max_pool2d", 2, input, ksize, strides, padding, data_format, dilations)
+    return _maximum("max_pool2d", 4, input, ksize, strides, padding, data_format, dilations)
 
 
 def max_pool3d(
@@ -170,12 +175,12 @@ def max_pool3d(
     References:
         ``tf.nn.max_pool3d``.
     """
-    return _maximum("max_pool3d", 3, input, ksize, strides, padding, data_format, dilations)
+    return _maximum("max_pool3d", 5, input, ksize, strides, padding, data_format, dilations)
 
 
 def _maximum(
     op: str,
-    spatial_rank: int | None,
+    ranks: int | Collection[int],
     input: ArrayLike,
     ksize: Any,
     strides: Any,
@@ -184,16 +189,35 @@ def _maximum(
     dilations: Any,
 ) -> jax.Array:
     x = as_number_array(op, "input", input)
-    window, channels_last = resolve_pooling(op, spatial_rank, x, ksize, strides, padding, data_format, dilations)
-    return in_layout(functools.partial(_maximum_of_windows, window=window), x, channels_last)
+    window, channels_last = resolve_pooling(op, x, ksize, strides, padding, data_format, dilations, ranks=ranks)
+    return in_layout(functools.partial(maximum_of_windows, window=window), x, channels_last)
 
 
 @functools.partial(jax.jit, static_argnames=("window",))
-def _maximum_of_windows(x: jax.Array, window: Window) -> jax.Array:
-    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    return reduce_windows(x, window, _first_maximum, lowest)
+def maximum_of_windows(x: jax.Array, window: Window) -> jax.Array:
+    """The maximum of each window; the gradient goes to the first one in row-major order."""
+    if jnp.issubdtype(x.dtype, jnp.floating) and math.prod(window.size) <= UNROLLED_TAPS:
+        return _maximum_with_winners(x, window)
+    return reduce_windows(x, window, _first_maximum, lowest(x.dtype))
 
 
+# Against JAX's own derivative of the reduction, value and gradient of 8x56x56x64, in milliseconds on two cores: 3x3
+# 9.1 -> 6.1, with stride 2 6.4 -> 2.9, 2x2 with stride 2 5.2 -> 2.6.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _maximum_with_winners(x: jax.Array, window: Window) -> jax.Array:
+    return reduce_windows(x, window, jnp.maximum, -np.inf)
+
+
+@_maximum_with_winners.defjvp
+def _maximum_with_winners_jvp(
+    window: Window, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    values, winners = maxima_and_winners(*primals, window)
+    # what the derivative needs is the winners only, a byte each
+    return values, take_winners(*tangents, lax.optimization_barrier(winners), window=window)
+
+
+# The gradient of windows with more cells, by choosing from two parts again and again.
 @jax.custom_jvp
 def _first_maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.maximum(a, b)

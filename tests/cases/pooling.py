@@ -1,5 +1,6 @@
 """Cases of ``jnnops.pooling``."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -101,9 +102,119 @@ def cases(kind):
     ]
 
 
+def argmax(tf, input, ksize, strides, padding, include_batch_in_index=False):
+    # TensorFlow knows two dimensions only
+    result = tf.nn.max_pool_with_argmax(input, ksize, strides, padding, include_batch_in_index=include_batch_in_index)
+    return result.output, result.argmax
+
+
+def argmax_1d(tf, input, ksize, strides, padding):
+    result = tf.nn.max_pool_with_argmax(input[:, None], [1, ksize], [1, strides], padding)
+    return result.output[:, 0], result.argmax[:, 0]
+
+
+def general(tf, input, **options):
+    return tf.nn.pool(input, **options)
+
+
+def with_argmax(shape, label="", oracle=None, bad=(), **options):
+    return Case(
+        nn.max_pool_with_argmax,
+        {"input": distinct(*shape)},
+        options,
+        label=label,
+        oracle=functools.partial(oracle, **options) if oracle else None,
+        batched=("input",) if not options.get("include_batch_in_index") else (),
+        bad=bad,
+    )
+
+
+WITH_ARGMAX = [
+    with_argmax(
+        (2, 6, 5, 3),
+        oracle=argmax,
+        bad=(
+            bad("`input` must be integer or floating point", TypeError, input=np.ones((2, 3, 3, 1), bool)),
+            bad("`input` must be of rank 3, 4 or 5", input=[[1.0]]),
+            bad("`ksize` must be at least 1, got 0", ksize=0),
+            bad("`padding` must leave every window a real cell", padding=((3, 0),) * 2, ksize=2),
+            bad("`data_format` must be 'NHWC' or 'NCHW', got 'NWC'", data_format="NWC"),
+            bad("`output_dtype` must be int32 or int64, got int8", TypeError, output_dtype=np.int8),
+            bad("`output_dtype` must be int32 unless jax_enable_x64", TypeError, output_dtype=np.int64),
+        ),
+        ksize=3,
+        strides=2,
+        padding="SAME",
+    ),
+    with_argmax((2, 5, 6, 3), "batch", oracle=argmax, ksize=2, strides=1, padding="VALID", include_batch_in_index=True),
+    with_argmax((2, 9, 3), "1d", oracle=argmax_1d, ksize=3, strides=2, padding="SAME"),
+    with_argmax((2, 4, 5, 3, 2), "3d", ksize=(2, 3, 2), strides=2, padding="SAME"),
+    with_argmax((2, 3, 7, 8), "NCHW", ksize=(2, 3), strides=(2, 1), padding=((1, 0), (1, 2)), data_format="NCHW"),
+    with_argmax((2, 14, 13, 1), "large", oracle=argmax, ksize=(11, 9), strides=2, padding="SAME"),
+]
+
+UNPOOL = Case(
+    nn.max_unpool,
+    {"input": normal(2, 2, 3, 2), "argmax": integers(0, 40, 2, 2, 3, 2)},
+    {"output_shape": (2, 4, 5, 2)},
+    batched=("input", "argmax"),
+    bad=(
+        bad("`input` must be integer or floating point", TypeError, input=np.ones((2, 2, 3, 2), bool)),
+        bad("`input` must be of rank 3, 4 or 5", input=[[1.0]], argmax=[[0]]),
+        bad("`argmax` must be an integer array", TypeError, argmax=np.ones((2, 2, 3, 2), np.float32)),
+        bad(r"`argmax` must have shape \(2, 2, 3, 2\)", argmax=np.ones((2, 2, 3, 1), np.int32)),
+        bad("`output_shape` must be a static integer", TypeError, output_shape=(2, 4, 5.5, 2)),
+        bad("`output_shape` must have the rank and the batch", output_shape=(2, 40)),
+        bad("`output_shape` must have the rank and the batch", output_shape=(3, 4, 5, 2)),
+        bad("`output_shape` must be at least 0", output_shape=(2, 4, -5, 2)),
+    ),
+)
+
+POOL = [
+    Case(
+        nn.pool,
+        {"input": distinct(2, 7, 8, 3)},
+        {"window_shape": [2, 3], "pooling_type": "MAX", "dilations": [2, 1]},
+        oracle=functools.partial(general, window_shape=[2, 3], pooling_type="MAX", dilations=[2, 1]),
+        batched=("input",),
+        bad=(
+            bad("`input` must be integer or floating point", TypeError, input=np.ones((2, 3, 3, 1), bool)),
+            bad("`input` must be of rank at least 3", input=[[1.0]]),
+            bad("`pooling_type` must be 'AVG' or 'MAX', got 'MEAN'", pooling_type="MEAN"),
+            bad("`window_shape` must be an int or have length 1, 2 or 4", window_shape=(2, 2, 2)),
+            bad("`data_format` must be 'NHWC' or 'NCHW'", data_format="NWC"),
+            bad("`data_format` must be None", input=np.ones((1,) * 6, np.float32), window_shape=1, data_format="NHWC"),
+        ),
+    ),
+    Case(
+        nn.pool,
+        {"input": distinct(2, 9, 3)},
+        {"window_shape": [3], "pooling_type": "AVG", "strides": [2], "padding": "SAME"},
+        label="1d",
+        oracle=functools.partial(general, window_shape=[3], pooling_type="AVG", strides=[2], padding="SAME"),
+    ),
+    Case(
+        nn.pool,
+        {"input": distinct(1, 3, 4, 3, 4, 2)},
+        {"window_shape": 2, "pooling_type": "MAX", "strides": (1, 2, 1, 2), "padding": "SAME"},
+        label="4d",
+    ),
+]
+
 CASES = [
     *cases("avg"),
     *cases("max"),
+    *WITH_ARGMAX,
+    UNPOOL,
+    dataclasses.replace(
+        UNPOOL,
+        arrays={"input": UNPOOL.arrays["input"], "argmax": integers(0, 80, 2, 2, 3, 2)},
+        static={"output_shape": (2, 4, 5, 2), "include_batch_in_index": True},
+        label="batch",
+        batched=(),
+        bad=(),
+    ),
+    *POOL,
     Case(
         nn.max_pool2d,
         {"input": integers(-9, 9, 2, 5, 6, 3)},

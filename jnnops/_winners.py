@@ -1,0 +1,159 @@
+"""The gradient of a maximum over windows, as a gather of winners.
+
+A maximum over windows can record for each output which cell of its window won: the number of that cell in row-major
+order, its ``winner``. The derivative by the input is then linear and local: ``take_winners`` picks the winner's tangent
+for each output, and its transpose ``add_winners`` sums for each cell the cotangents of the few windows that it won,
+without any scatter. ``take_taps`` and ``add_taps`` are the same for what was added to the cells of each window, the
+structuring element of a dilation.
+
+Arrays are ``x: [batch, *spatial, channels]``, ``y`` and ``winners: [batch, *out_spatial, channels]`` and ``filters:
+[taps, channels]``. A winner in the padding has no value and no gradient.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jnnops._check import accumulation_dtype
+from jnnops._pairs import linear_pair, merging_into
+from jnnops._taps import UNROLLED_TAPS, fold_taps, sum_over_outputs
+from jnnops._window import Window, axis_cells, pad_cells
+
+NO_WINNER = -1
+SUMMED = 16  # cotangents in one kernel of `add_taps`; XLA does not vectorise a loop that sums fewer
+SUMMED_TAPS = 16  # in one loop of it; as many as all 25 of 5x5 take 2.7 s to compile
+BLOCK_CELLS = 4096  # of a step of `add_taps`, times `SUMMED`; they stay in the cache for all taps
+
+
+def winners_dtype(taps: int) -> Any:
+    """The smallest integers that count the taps of a window."""
+    return next(dtype for dtype in (jnp.int8, jnp.int16, jnp.int32) if taps <= jnp.iinfo(dtype).max)
+
+
+def first_real_cells(window: Window) -> np.ndarray:
+    """The number of the first cell of each window that is not padding: ``[1, *out_spatial, 1]``."""
+    rank = len(window.size)
+    numbers, any_real = np.zeros((1,) * (rank + 2), np.int64), np.ones((1,) * (rank + 2), bool)
+    for axis, cells in enumerate(axis_cells(window)):
+        shape = [-1 if other == axis + 1 else 1 for other in range(rank + 2)]
+        numbers = numbers * window.size[axis] + np.argmax(cells >= 0, axis=1).reshape(shape)
+        any_real = any_real & (cells >= 0).any(axis=1).reshape(shape)
+    return np.where(any_real, numbers, NO_WINNER)
+
+
+def _take_winners(x: jax.Array, winners: jax.Array, *, window: Window) -> jax.Array:
+    x = lax.optimization_barrier(pad_cells(x, window.padding))
+
+    def pick(y: jax.Array, number: Any, cells: jax.Array) -> jax.Array:
+        return jnp.where(winners == jnp.asarray(number, winners.dtype), cells, y)
+
+    return fold_taps(pick, jnp.zeros_like(winners, x.dtype), window, x)
+
+
+def _add_winners(y: jax.Array, winners: jax.Array, *, window: Window) -> jax.Array:
+    wide, taps = accumulation_dtype(y.dtype), math.prod(window.size)
+
+    def won(number: Any, y: jax.Array, winners: jax.Array) -> jax.Array:
+        return jnp.where(winners == jnp.asarray(number, winners.dtype), y, 0).astype(wide)
+
+    if taps <= UNROLLED_TAPS:
+        numbers = np.arange(taps).reshape(window.size)
+        x = sum_over_outputs(lambda tap, *cells: won(numbers[tap], *cells), window, y, winners, fills=[0, NO_WINNER])
+        return x.astype(y.dtype)
+
+    # From outputs with as many gaps between them as the stride leaves, the taps backwards.
+    gaps = [(0, 0, 0)]
+    for size, n, k, s, d, (before, _) in window.dimensions():
+        low = (k - 1) * d - before
+        gaps.append((low, size + before - (n - 1) * s - 1, s - 1))
+    gaps.append((0, 0, 0))
+    y_gaps = lax.pad(y, np.asarray(0, y.dtype), gaps)
+    winners_gaps = lax.pad(winners, np.asarray(NO_WINNER, winners.dtype), gaps)
+    backwards = dataclasses.replace(window, strides=(1,) * len(window.size), output_shape=window.input_shape)
+    x = fold_taps(
+        lambda x, number, *cells: x + won(taps - 1 - number, *cells),
+        jnp.zeros((y.shape[0], *window.input_shape, y.shape[-1]), wide),
+        backwards,
+        *lax.optimization_barrier((y_gaps, winners_gaps)),
+    )
+    return x.astype(y.dtype)
+
+
+def _take_taps(filters: jax.Array, winners: jax.Array, *, taps: int) -> jax.Array:
+    chunks, count = _chunks(taps, UNROLLED_TAPS)
+    filters = lax.pad(filters, np.asarray(0, filters.dtype), [(0, chunks * count - taps, 0), (0, 0, 0)])
+
+    def pick(chunk: Any, y: jax.Array) -> jax.Array:
+        for number in range(count):
+            tap = chunk * count + number
+            values = lax.dynamic_index_in_dim(filters, tap, keepdims=False)
+            values = values.reshape((1,) * (winners.ndim - 1) + values.shape)
+            y = jnp.where(winners == jnp.asarray(tap, winners.dtype), values, y)
+        return y
+
+    return _for_each_chunk(pick, jnp.zeros_like(winners, filters.dtype), chunks)
+
+
+def _add_taps(y: jax.Array, winners: jax.Array, *, taps: int) -> jax.Array:
+    """A step takes a block of outputs, which stays in the cache for all taps, and adds up ``SUMMED`` of its lines.
+
+    Only at the end the columns of the block are summed.
+    """
+    wide, channels = accumulation_dtype(y.dtype), y.shape[-1]
+    chunks, count = _chunks(taps, SUMMED_TAPS)
+    outputs = math.prod(y.shape[:-1])
+    width = max(1, min(BLOCK_CELLS // max(channels, 1), -(-outputs // SUMMED)))
+    steps = -(-outputs // (SUMMED * width))
+
+    def blocks(array: jax.Array, fill: int) -> jax.Array:
+        lines = array.reshape(outputs, channels)
+        lines = lax.pad(lines, np.asarray(fill, array.dtype), [(0, steps * SUMMED * width - outputs, 0), (0, 0, 0)])
+        return lines.reshape(steps, SUMMED, width, channels)
+
+    all_blocks = lax.optimization_barrier((blocks(y, 0), blocks(winners, NO_WINNER)))
+
+    def total(chunk: Any, filters: jax.Array) -> jax.Array:
+        def add(step: Any, totals: list[jax.Array]) -> list[jax.Array]:
+            # without the barrier XLA does not vectorise the sums
+            some_y, some_winners = lax.optimization_barrier(
+                [lax.dynamic_index_in_dim(array, step, keepdims=False) for array in all_blocks]
+            )
+            found = []
+            for number, sums in enumerate(totals):
+                won = some_winners == jnp.asarray(chunk * count + number, winners.dtype)
+                for line in range(SUMMED):
+                    sums = sums + jnp.where(won[line], some_y[line], 0).astype(wide)
+                found.append(sums)
+            return found
+
+        sums = lax.fori_loop(0, steps, add, [jnp.zeros_like(y, wide, shape=(width, channels))] * count)
+        return lax.dynamic_update_slice_in_dim(filters, jnp.stack([each.sum(0) for each in sums]), chunk * count, 0)
+
+    start = jnp.zeros_like(y, wide, shape=(chunks * count, channels))
+    return _for_each_chunk(total, start, chunks)[:taps].astype(y.dtype)
+
+
+def _chunks(taps: int, most: int) -> tuple[int, int]:
+    """Into how many chunks to cut the taps, and how many each has; the last may reach beyond the last tap."""
+    chunks = -(-taps // most)
+    return chunks, -(-taps // chunks)
+
+
+def _for_each_chunk(step: Any, start: jax.Array, chunks: int) -> jax.Array:
+    if chunks == 1:
+        return step(0, start)
+    return lax.fori_loop(0, chunks, lambda chunk, carry: step(lax.convert_element_type(chunk, np.int32), carry), start)
+
+
+# take_winners(x, winners, *, window) -> y: the cell of each window that won.
+# add_winners(y, winners, *, window) -> x: for each cell the sum over the windows that it won.
+take_winners, add_winners = linear_pair(_take_winners, _add_winners, merging_into(0), indices=1)
+
+# take_taps(filters, winners, *, taps) -> y: the filter's entry of the tap that won.
+# add_taps(y, winners, *, taps) -> filters: for each tap the sum over the windows that it won.
+take_taps, add_taps = linear_pair(_take_taps, _add_taps, merging_into(-1), indices=1)

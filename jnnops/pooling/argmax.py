@@ -1,0 +1,211 @@
+"""Maximum pooling with the places of the maxima, and its inverse."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import (
+    accumulation_dtype,
+    as_integer_array,
+    as_number_array,
+    as_static_ints,
+    check_rank,
+    check_shape,
+    debug_check,
+)
+from jnnops._window import Window, move_channels
+from jnnops.pooling._windows import POOLED_RANKS, maxima_and_winners, resolve_pooling
+from jnnops.pooling.maximum import maximum_of_windows
+
+__all__ = ["MaxPoolWithArgmax", "max_pool_with_argmax", "max_unpool"]
+
+
+class MaxPoolWithArgmax(NamedTuple):
+    """What :func:`max_pool_with_argmax` returns.
+
+    Attributes:
+        output: The maxima.
+        argmax: The index of each in the flattened input.
+    """
+
+    output: jax.Array
+    argmax: jax.Array
+
+
+def max_pool_with_argmax(
+    input: ArrayLike,
+    ksize: Any,
+    strides: Any,
+    padding: Any,
+    data_format: str | None = None,
+    output_dtype: DTypeLike = jnp.int32,
+    include_batch_in_index: bool = False,
+    *,
+    dilations: Any = None,
+) -> MaxPoolWithArgmax:
+    """:func:`max_pool` and where each maximum was found.
+
+    Args:
+        input: ``[batch, *spatial, channels]``, or ``[batch, channels, *spatial]`` as ``data_format`` says, of rank 3, 4
+            or 5, floating point or integer.
+        ksize: Size of the window.
+        strides: Cells from one window to the next.
+        padding: ``"SAME"``, ``"VALID"`` or pairs ``(before, after)``; padding never wins.
+        data_format: One of the formats of that many dimensions; channels last unless given.
+        output_dtype: Of the indices: ``int32`` or ``int64``.
+        include_batch_in_index: Whether indices count the whole input, or each example anew.
+        dilations: Cells from one cell of a window to the next; 1 unless given.
+
+    Returns:
+        ``(output, argmax)``, both in the same layout with one cell for each window. ``argmax`` holds the index of the
+        first maximum of the window in row-major order: in the flattened example, ``(y * width + x) * channels + c`` for
+        an image with channels last, or with ``include_batch_in_index`` in the flattened ``input``.
+
+    Raises:
+        TypeError: If ``input`` is neither integer nor floating point, or ``output_dtype`` none of the two.
+        ValueError: If a shape, size, stride, padding or ``data_format`` does not fit, a window has no real cell, or
+            ``output_dtype`` cannot hold the indices.
+
+    Note:
+        The gradient of ``output`` goes to the maxima that ``argmax`` names. NaN is the maximum of a window that has
+        one. TensorFlow has this op in two dimensions and channels last only, and knows neither explicit padding nor
+        dilations; of a window of minus infinity or NaN it names a cell that need not be in the window.
+
+    Example:
+        >>> x = jnp.array([[1.0, 3.0, 3.0, 2.0]]).reshape(1, 4, 1)
+        >>> output, argmax = nn.max_pool_with_argmax(x, ksize=2, strides=2, padding="VALID")
+        >>> output.ravel().tolist(), argmax.ravel().tolist()
+        ([3.0, 3.0], [1, 2])
+
+    References:
+        ``tf.nn.max_pool_with_argmax``.
+    """
+    op = "max_pool_with_argmax"
+    x = as_number_array(op, "input", input)
+    window, channels_last = resolve_pooling(op, x, ksize, strides, padding, data_format, dilations, ranks=POOLED_RANKS)
+    dtype = jnp.dtype(output_dtype)
+    if dtype not in (np.int32, np.int64):
+        raise TypeError(f"{op}: `output_dtype` must be int32 or int64, got {dtype}")
+    if jnp.zeros((), dtype).dtype != dtype:
+        raise TypeError(f"{op}: `output_dtype` must be int32 unless jax_enable_x64 is set, got {dtype}")
+    if (x.size if include_batch_in_index else math.prod(x.shape[1:])) > jnp.iinfo(dtype).max:
+        raise ValueError(f"{op}: `output_dtype` must hold the indices of input.shape = {x.shape}, got {dtype}")
+    return _maxima(x, window, channels_last, dtype, bool(include_batch_in_index))
+
+
+def max_unpool(
+    input: ArrayLike,
+    argmax: ArrayLike,
+    output_shape: Any,
+    include_batch_in_index: bool = False,
+) -> jax.Array:
+    """Puts values back to where :func:`max_pool_with_argmax` found them, and zeros elsewhere.
+
+    Values with the same index, as of windows that overlap, are summed. So this is the transpose of picking the values
+    at ``argmax``, and the gradient of either is the other.
+
+    Args:
+        input: The values, ``[batch, ...]``, floating point or integer.
+        argmax: Of the same shape, the indices as :func:`max_pool_with_argmax` gives them.
+        output_shape: The shape of what was pooled, ``[batch, ...]``, in the layout in which it was pooled.
+        include_batch_in_index: Whether the indices count the whole output, or each example anew.
+
+    Returns:
+        ``output_shape``, with the dtype of ``input``.
+
+    Raises:
+        TypeError: If ``input`` is neither integer nor floating point, ``argmax`` not integer, or ``output_shape`` not
+            static.
+        ValueError: If a shape does not fit.
+
+    Note:
+        A value whose index is out of range is left out, which ``checkify`` reports. TensorFlow has no such op.
+
+    Example:
+        >>> x = jnp.array([[1.0, 3.0, 3.0, 2.0]]).reshape(1, 4, 1)
+        >>> output, argmax = nn.max_pool_with_argmax(x, ksize=2, strides=2, padding="VALID")
+        >>> nn.max_unpool(output, argmax, x.shape).ravel().tolist()
+        [0.0, 3.0, 3.0, 0.0]
+
+    References:
+        ``torch.nn.functional.max_unpool2d``, which leaves open what becomes of repeated indices. Zeiler and Fergus,
+        "Visualizing and Understanding Convolutional Networks", 2014, section 2.1.
+    """
+    op = "max_unpool"
+    x = as_number_array(op, "input", input)
+    indices = as_integer_array(op, "argmax", argmax)
+    check_rank(op, "input", x, POOLED_RANKS)
+    check_shape(op, "argmax", indices, x.shape, "that of input")
+    shape = as_static_ints(op, "output_shape", output_shape, minimum=0)
+    if len(shape) != x.ndim or shape[0] != x.shape[0]:
+        raise ValueError(
+            f"{op}: `output_shape` must have the rank and the batch of input.shape = {x.shape}, got {shape}"
+        )
+    size = math.prod(shape) if include_batch_in_index else math.prod(shape[1:])
+    valid = (indices >= 0) & _below(indices, size)
+    indices = debug_check(op, "argmax", f"be in [0, {size}) for output_shape {shape}", indices, valid)
+    return _unpool(x, _signed(indices, valid), shape, bool(include_batch_in_index))
+
+
+def _below(indices: jax.Array, size: int) -> jax.Array:
+    """``indices < size``, whatever the integers."""
+    if size > jnp.iinfo(indices.dtype).max:
+        return jnp.ones_like(indices, bool)
+    return indices < size
+
+
+def _signed(indices: jax.Array, valid: jax.Array) -> jax.Array:
+    """The indices as int32 at least, -1 where they are not valid."""
+    dtype = jnp.int64 if indices.dtype in (jnp.int64, jnp.uint64) else jnp.int32
+    return jnp.where(valid, indices.astype(dtype), -1)
+
+
+@functools.partial(jax.jit, static_argnames=("window", "channels_last", "dtype", "include_batch"))
+def _maxima(x: jax.Array, window: Window, channels_last: bool, dtype: Any, include_batch: bool) -> MaxPoolWithArgmax:
+    n = len(window.size)
+    if not channels_last:
+        x = move_channels(x, n, to_last=True)
+    output = maximum_of_windows(x, window)
+    winners = maxima_and_winners(lax.stop_gradient(x), window)[1].astype(dtype)
+
+    def along(axis: int, values: Any) -> jax.Array:
+        """Numbers that depend on the place along one axis."""
+        return jnp.asarray(values, dtype).reshape([-1 if other == axis else 1 for other in range(n + 2)])
+
+    # how far apart neighbours along each axis are in the flattened example: those of the channels come last
+    shape = (*window.input_shape, x.shape[-1]) if channels_last else (x.shape[-1], *window.input_shape)
+    apart = [math.prod(shape[axis + 1 :]) for axis in range(n + 1)]
+    spatial, channel = (apart[:n], apart[n]) if channels_last else (apart[1:], apart[0])
+    argmax = along(n + 1, np.arange(x.shape[-1]) * channel)
+    if include_batch:
+        argmax = argmax + along(0, np.arange(x.shape[0]) * math.prod(shape))
+    taps = winners
+    for axis in reversed(range(n)):
+        size = window.size[axis]
+        tap, taps = (taps, taps) if axis == 0 else (taps % size, taps // size)
+        first = np.arange(window.output_shape[axis]) * window.strides[axis] - window.padding[axis][0]
+        cell = along(axis + 1, first) + tap * window.dilations[axis]
+        argmax = argmax + cell * spatial[axis]
+    if not channels_last:
+        output, argmax = (move_channels(array, n, to_last=False) for array in (output, argmax))
+    return MaxPoolWithArgmax(output, argmax)
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "include_batch"))
+def _unpool(x: jax.Array, indices: jax.Array, shape: tuple[int, ...], include_batch: bool) -> jax.Array:
+    wide = accumulation_dtype(x.dtype)
+
+    def put(size: int, x: jax.Array, indices: jax.Array) -> jax.Array:
+        cells = jnp.zeros(size, wide).at[indices]
+        return cells.add(x.astype(wide), mode="drop", wrap_negative_indices=False).astype(x.dtype)
+
+    if include_batch:
+        return put(math.prod(shape), x.ravel(), indices.ravel()).reshape(shape)
+    examples = (array.reshape(shape[0], math.prod(array.shape[1:])) for array in (x, indices))
+    return jax.vmap(functools.partial(put, math.prod(shape[1:])))(*examples).reshape(shape)
