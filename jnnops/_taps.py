@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jnnops._varying import vary_alike
 from jnnops._window import Window
 
 # Code grows with the taps that are unrolled, so of larger windows only the last axes are, as many as have no more taps.
@@ -45,6 +46,9 @@ def fold_taps(step: Callable[..., Any], start: Any, window: Window, *padded: jax
             start = step(start, number, *(window_cells(x, window, tap) for x in padded))
         return start
 
+    # the carry of a loop must vary over the axes of a `shard_map` as what is added to it does
+    leaves, structure = jax.tree.flatten(start)
+    start = jax.tree.unflatten(structure, vary_alike(*leaves, *padded)[: len(leaves)])
     # the rows that one step of the loop needs, of the axes that are looped
     spans = [(n - 1) * s + 1 for n, s in zip(window.output_shape[:looped], window.strides[:looped], strict=True)]
     unrolled = dataclasses.replace(window, size=(1,) * looped + window.size[looped:])

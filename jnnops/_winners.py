@@ -22,6 +22,7 @@ from jax import lax
 from jnnops._check import accumulation_dtype
 from jnnops._pairs import linear_pair, merging_into
 from jnnops._taps import UNROLLED_TAPS, fold_taps, sum_over_outputs
+from jnnops._varying import zeros_varying_like
 from jnnops._window import Window, axis_cells, pad_cells
 
 NO_WINNER = -1
@@ -96,7 +97,8 @@ def _take_taps(filters: jax.Array, winners: jax.Array, *, taps: int) -> jax.Arra
             y = jnp.where(winners == jnp.asarray(tap, winners.dtype), values, y)
         return y
 
-    return _for_each_chunk(pick, jnp.zeros_like(winners, filters.dtype), chunks)
+    start = zeros_varying_like(winners, winners.shape).astype(filters.dtype)
+    return _for_each_chunk(pick, start, chunks)
 
 
 def _add_taps(y: jax.Array, winners: jax.Array, *, taps: int) -> jax.Array:
@@ -105,15 +107,18 @@ def _add_taps(y: jax.Array, winners: jax.Array, *, taps: int) -> jax.Array:
     Only at the end the columns of the block are summed.
     """
     wide, channels = accumulation_dtype(y.dtype), y.shape[-1]
+    if not y.size:
+        return jnp.zeros_like(y, shape=(taps, channels))
     chunks, count = _chunks(taps, SUMMED_TAPS)
     outputs = math.prod(y.shape[:-1])
     width = max(1, min(BLOCK_CELLS // max(channels, 1), -(-outputs // SUMMED)))
     steps = -(-outputs // (SUMMED * width))
 
     def blocks(array: jax.Array, fill: int) -> jax.Array:
-        lines = array.reshape(outputs, channels)
-        lines = lax.pad(lines, np.asarray(fill, array.dtype), [(0, steps * SUMMED * width - outputs, 0), (0, 0, 0)])
-        return lines.reshape(steps, SUMMED, width, channels)
+        # columns and channels as one axis, which XLA vectorises however few channels there are
+        rest = (steps * SUMMED * width - outputs) * channels
+        cells = lax.pad(array.ravel(), np.asarray(fill, array.dtype), [(0, rest, 0)])
+        return cells.reshape(steps, SUMMED, width * channels)
 
     all_blocks = lax.optimization_barrier((blocks(y, 0), blocks(winners, NO_WINNER)))
 
@@ -131,10 +136,12 @@ def _add_taps(y: jax.Array, winners: jax.Array, *, taps: int) -> jax.Array:
                 found.append(sums)
             return found
 
-        sums = lax.fori_loop(0, steps, add, [jnp.zeros_like(y, wide, shape=(width, channels))] * count)
-        return lax.dynamic_update_slice_in_dim(filters, jnp.stack([each.sum(0) for each in sums]), chunk * count, 0)
+        zeros = zeros_varying_like(y, (width * channels,)).astype(wide)
+        sums = lax.fori_loop(0, steps, add, [zeros] * count)
+        found = jnp.stack(sums).reshape(count, width, channels).sum(1)
+        return lax.dynamic_update_slice_in_dim(filters, found, chunk * count, 0)
 
-    start = jnp.zeros_like(y, wide, shape=(chunks * count, channels))
+    start = zeros_varying_like(y, (chunks * count, channels)).astype(wide)
     return _for_each_chunk(total, start, chunks)[:taps].astype(y.dtype)
 
 

@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 
 from jnnops._check import as_number_arrays, as_static_int, check_rank, check_shape
 from jnnops._taps import fold_taps
+from jnnops._varying import vary_alike
 from jnnops._window import Window, is_channels_last, move_channels, pad_cells, resolve_window
 from jnnops._winners import NO_WINNER, first_real_cells, take_taps, take_winners, winners_dtype
 
@@ -513,6 +514,7 @@ _float_extrema.defjvp(_float_extrema_jvp, symbolic_zeros=True)
 
 def _find_extrema(x: jax.Array, filters: jax.Array, window: Window, erode: bool) -> tuple[jax.Array, jax.Array]:
     """The extremum of each window and the number of the first tap that has it, both over shifted slices."""
+    x, filters = vary_alike(x, filters)
     floating = jnp.issubdtype(x.dtype, jnp.floating)
     info = jnp.finfo(x.dtype) if floating else jnp.iinfo(x.dtype)
     extreme = info.max if erode else info.min

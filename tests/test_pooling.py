@@ -71,6 +71,15 @@ class TestMaximum:
     def test_minus_infinity_stays(self):
         assert nn.max_pool1d(row(-INF, -INF), 3, 1, "SAME").ravel().tolist() == [-INF, -INF]
 
+    @pytest.mark.parametrize("shape", [(1, 3, 1), (1, 3, 3, 1), (1, 3, 3, 3, 1)])
+    @pytest.mark.parametrize("ksize", [3, 9])
+    def test_minus_infinity_gives_its_gradient_to_a_real_cell(self, shape, ksize):
+        # the padding before it is equal and comes first
+        x = jnp.full(shape, -INF)
+        size = ksize if len(shape) == 3 or ksize == 3 else (ksize,) + (3,) * (len(shape) - 3)
+        found = jax.grad(lambda x: nn.max_pool(x, size, 3, "SAME").sum())(x)
+        assert found.ravel().tolist() == [1] + [0] * (x.size - 1)
+
     @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.int32])
     def test_lowest_integer_beats_padding(self, dtype):
         low = jnp.iinfo(dtype).min
@@ -109,3 +118,120 @@ class TestAverage:
             return len(f.lower(jax.ShapeDtypeStruct((1, n, n, 1), jnp.float32)).as_text())
 
         assert size(400) < 2 * size(40)
+
+
+class TestPool:
+    @pytest.mark.parametrize(("kind", "op"), [("MAX", nn.max_pool), ("AVG", nn.avg_pool)])
+    def test_is_either_op(self, kind, op):
+        x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 5, 6)), jnp.float32)
+        options = {"strides": 2, "padding": "SAME", "data_format": "NCHW"}
+        np.testing.assert_array_equal(nn.pool(x, [2, 3], kind, **options), op(x, [2, 3], **options))
+
+    def test_four_dimensions_are_two_by_two(self):
+        x = np.random.default_rng(0).standard_normal((1, 4, 4, 4, 4, 2)).astype(np.float32)
+        for kind, op in (("MAX", nn.max_pool2d), ("AVG", nn.avg_pool2d)):
+            inner = op(x.reshape(16, 4, 4, 2), 2, 2, "VALID").reshape(1, 4, 4, 8)
+            expected = op(inner, 2, 2, "VALID").reshape(1, 2, 2, 2, 2, 2)
+            np.testing.assert_allclose(nn.pool(x, 2, kind, strides=2), expected, rtol=1e-6)
+
+
+class TestArgmax:
+    @pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+    @pytest.mark.parametrize("include_batch", [False, True])
+    @pytest.mark.parametrize("ksize", [3, 9])
+    def test_names_the_maximum_in_the_flattened_input(self, data_format, include_batch, ksize):
+        x = np.random.default_rng(0).integers(-9, 9, (2, 11, 10, 12)).astype(np.float32)
+        output, argmax = nn.max_pool_with_argmax(x, ksize, 2, "SAME", data_format, include_batch_in_index=include_batch)
+        np.testing.assert_array_equal(output, nn.max_pool(x, ksize, 2, "SAME", data_format))
+        if include_batch:
+            found = x.ravel()[argmax]
+        else:
+            found = np.take_along_axis(x.reshape(2, -1), np.asarray(argmax).reshape(2, -1), 1).reshape(argmax.shape)
+        np.testing.assert_array_equal(found, output)
+
+    @pytest.mark.parametrize(("ksize", "strides"), [(2, 1), (3, 2), (9, 3)])
+    @pytest.mark.parametrize("padding", ["SAME", "VALID"])
+    def test_ties_are_those_of_tensorflow(self, ksize, strides, padding):
+        import oracle
+
+        x = np.random.default_rng(0).integers(0, 3, (3, 11, 10, 2)).astype(np.float32)
+        expected = oracle.values(lambda tf, x: tf.nn.max_pool_with_argmax(x, ksize, strides, padding), {"x": x})
+        for actual, wanted in zip(nn.max_pool_with_argmax(x, ksize, strides, padding), expected, strict=True):
+            np.testing.assert_array_equal(actual, wanted)
+
+    @pytest.mark.parametrize("value", [-INF, NAN])
+    def test_names_a_cell_of_the_window_whatever_is_in_it(self, value):
+        output, argmax = nn.max_pool_with_argmax(np.full((1, 3, 3, 1), value, np.float32), 2, 1, [(1, 0), (1, 0)])
+        np.testing.assert_array_equal(output, np.full((1, 3, 3, 1), value))
+        assert argmax.ravel().tolist() == [0, 0, 1, 0, 0, 1, 3, 3, 4]
+
+    def test_dilated_window_of_three_dimensions(self):
+        x = np.random.default_rng(0).permutation(5 * 6 * 7).reshape(1, 5, 6, 7, 1).astype(np.float32)
+        output, argmax = nn.max_pool_with_argmax(x, (2, 3, 2), 1, "VALID", dilations=(3, 2, 4))
+        np.testing.assert_array_equal(x.ravel()[argmax], output)
+        np.testing.assert_array_equal(output, nn.max_pool3d(x, (2, 3, 2), 1, "VALID", dilations=(3, 2, 4)))
+
+    def test_int64_indices(self):
+        with jax.enable_x64(True):
+            argmax = nn.max_pool_with_argmax(np.ones((1, 2, 1), np.int8), 2, 1, "VALID", output_dtype=jnp.int64).argmax
+        assert argmax.dtype == jnp.int64
+
+    def test_indices_that_do_not_fit_are_refused(self):
+        x = jax.ShapeDtypeStruct((1, 2**16, 2**16, 1), jnp.float32)
+        with pytest.raises(ValueError, match="max_pool_with_argmax: `output_dtype` must hold the indices"):
+            jax.eval_shape(lambda x: nn.max_pool_with_argmax(x, 2, 2, "VALID"), x)
+
+
+class TestUnpool:
+    @pytest.mark.parametrize(("ksize", "strides"), [(2, 2), (3, 1)])
+    @pytest.mark.parametrize("include_batch", [False, True])
+    def test_is_the_gradient_of_pooling_and_the_other_way_round(self, ksize, strides, include_batch):
+        x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 6, 7, 3)), jnp.float32)
+
+        def pool(x):
+            return nn.max_pool_with_argmax(x, ksize, strides, "SAME", include_batch_in_index=include_batch)
+
+        (y, argmax), pull = jax.vjp(lambda x: tuple(pool(x)), x)
+        cotangent = jnp.cos(7 * y)
+        no_cotangent = np.zeros(argmax.shape, jax.dtypes.float0)
+        spread = nn.max_unpool(cotangent, argmax, x.shape, include_batch)
+        np.testing.assert_allclose(pull((cotangent, no_cotangent))[0], spread, rtol=1e-5, atol=1e-6)
+        pull_back = jax.vjp(lambda y: nn.max_unpool(y, argmax, x.shape, include_batch), y)[1]
+        np.testing.assert_array_equal(pull_back(x)[0], y)
+
+    def test_puts_the_maxima_back(self):
+        x = np.arange(16.0, dtype=np.float32).reshape(1, 4, 4, 1)
+        expected = np.where((x > 4) & (x % 2 == 1) & ((x // 4) % 2 == 1), x, 0)
+        np.testing.assert_array_equal(nn.max_unpool(*nn.max_pool_with_argmax(x, 2, 2, "VALID"), x.shape), expected)
+
+    def test_repeated_indices_are_summed_in_float32(self):
+        y = nn.max_unpool(jnp.ones((1, 1000, 1), jnp.bfloat16), jnp.zeros((1, 1000, 1), jnp.int32), (1, 2, 1))
+        assert y.dtype == jnp.bfloat16
+        assert y.ravel().tolist() == [1000, 0]
+
+    @pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint8, jnp.int8])
+    def test_indices_out_of_range_are_left_out_and_reported(self, dtype):
+        from jax.experimental import checkify
+
+        indices = jnp.array([1, 255 if dtype == jnp.uint8 else -1, 100], dtype).reshape(1, 3, 1)
+        values = jnp.ones((1, 3, 1))
+        assert nn.max_unpool(values, indices, (1, 4, 1)).ravel().tolist() == [0, 1, 0, 0]
+        checked = checkify.checkify(lambda i: nn.max_unpool(values, i, (1, 4, 1)), errors=checkify.user_checks)
+        error, _ = checked(indices)
+        assert "max_unpool: `argmax` must be in [0, 4)" in (error.get() or "")
+
+    def test_more_cells_than_the_indices_can_count(self):
+        indices = jnp.array([1, 127], jnp.int8).reshape(1, 2, 1)
+        assert nn.max_unpool(jnp.ones((1, 2, 1)), indices, (1, 300, 1)).ravel()[127] == 1
+
+    @pytest.mark.parametrize("shape", [(0, 2, 3, 2), (2, 0, 3, 2)])
+    def test_empty(self, shape):
+        y = nn.max_unpool(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), (shape[0], 4, 5, 2))
+        np.testing.assert_array_equal(y, np.zeros((shape[0], 4, 5, 2)))
+
+    def test_sharded_batch_needs_no_all_gather(self):
+        mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+        values, indices = jnp.ones((8, 2, 3, 2)), jnp.zeros((8, 2, 3, 2), jnp.int32)
+        f = jax.jit(lambda x, i: nn.max_unpool(x, i, (8, 4, 5, 2)), in_shardings=(sharding, sharding))
+        assert "all-gather" not in (f.lower(values, indices).compile().as_text() or "")

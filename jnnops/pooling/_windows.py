@@ -72,13 +72,14 @@ def in_layout(pool: Callable[[jax.Array], jax.Array], x: jax.Array, channels_las
     return move_channels(pool(move_channels(x, x.ndim - 2, to_last=True)), x.ndim - 2, to_last=False)
 
 
-def reduce_windows(
-    x: jax.Array, window: Window, combine: Callable[[jax.Array, jax.Array], jax.Array], neutral: float
-) -> jax.Array:
-    """Combines the cells of each window in row-major order; ``x`` is ``[batch, *spatial, channels]``."""
+def reduce_windows(x: Any, window: Window, combine: Callable[[Any, Any], Any], neutral: Any) -> Any:
+    """Combines the cells of each window in row-major order.
+
+    ``x`` is ``[batch, *spatial, channels]``, or a tuple of such arrays, and ``neutral`` the padding of each.
+    """
     if 0 in window.output_shape:
-        return jnp.zeros_like(x, shape=(x.shape[0], *window.output_shape, x.shape[-1]))
-    cells = pad_cells(x, window.padding, neutral)
+        return jax.tree.map(lambda x: jnp.zeros_like(x, shape=(x.shape[0], *window.output_shape, x.shape[-1])), x)
+    cells = jax.tree.map(lambda x, value: pad_cells(x, window.padding, value), x, neutral)
     for axis in reversed(range(len(window.size))):
         cells = reduce_axis(cells, window, axis, combine)
     return cells

@@ -92,7 +92,7 @@ def max_pool_with_argmax(
     dtype = jnp.dtype(output_dtype)
     if dtype not in (np.int32, np.int64):
         raise TypeError(f"{op}: `output_dtype` must be int32 or int64, got {dtype}")
-    if jnp.zeros((), dtype).dtype != dtype:
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise TypeError(f"{op}: `output_dtype` must be int32 unless jax_enable_x64 is set, got {dtype}")
     if (x.size if include_batch_in_index else math.prod(x.shape[1:])) > jnp.iinfo(dtype).max:
         raise ValueError(f"{op}: `output_dtype` must hold the indices of input.shape = {x.shape}, got {dtype}")

@@ -14,8 +14,8 @@ def distinct(*shape, seed=0):
 
 
 def element(*shape):
-    """A structuring element with sums of its own: no difference of two entries is one of two sevenths."""
-    return np.random.default_rng(1).permutation(int(np.prod(shape))).reshape(shape) / 101.0
+    """A structuring element no two of whose differences are equal, which would be a tie in an opening."""
+    return np.random.default_rng(1).uniform(0, 1, shape)
 
 
 def four(value):
@@ -98,7 +98,7 @@ def windows(op, argument, oracle):
         case((1, 7, 8, 2), (2, 3, 2), "dilated", strides=1, padding="VALID", dilations=(3, 2)),
         case((1, 6, 7, 1), (1, 2, 1), "stride-above-size", strides=(2, 3), padding="VALID"),
         case((1, 9, 10, 1), (9, 8, 1), "large", strides=(1, 2), padding="SAME"),
-        case((1, 2, 5, 6), (2, 2, 2), "NCHW", None, strides=2, padding=((1, 0), (2, 1)), data_format="NCHW"),
+        case((1, 2, 5, 6), (2, 2, 2), "NCHW", None, strides=2, padding=((1, 0), (1, 2)), data_format="NCHW"),
         Case(
             op,
             {argument: integers(-9, 9, 2, 5, 6, 2), "filters": integers(0, 4, 3, 2, 2)},

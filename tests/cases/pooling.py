@@ -157,7 +157,6 @@ UNPOOL = Case(
     nn.max_unpool,
     {"input": normal(2, 2, 3, 2), "argmax": integers(0, 40, 2, 2, 3, 2)},
     {"output_shape": (2, 4, 5, 2)},
-    batched=("input", "argmax"),
     bad=(
         bad("`input` must be integer or floating point", TypeError, input=np.ones((2, 2, 3, 2), bool)),
         bad("`input` must be of rank 3, 4 or 5", input=[[1.0]], argmax=[[0]]),
@@ -211,7 +210,6 @@ CASES = [
         arrays={"input": UNPOOL.arrays["input"], "argmax": integers(0, 80, 2, 2, 3, 2)},
         static={"output_shape": (2, 4, 5, 2), "include_batch_in_index": True},
         label="batch",
-        batched=(),
         bad=(),
     ),
     *POOL,
