@@ -7,19 +7,19 @@ The network never learns where a digit stands in its line: CTC finds that out.
 Run ``python examples/read_digits.py --help`` for the options.
 """
 
-import argparse
 import functools
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import optax
+from shared.command_line import parse_arguments
 from sklearn.datasets import load_digits
 from tqdm import trange
 
@@ -235,59 +235,15 @@ def save_picture(path: Path, state: TrainState, lines: Lines, losses: list[float
     plt.close(figure)
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """A parser that answers a wrong argument with one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Prints the message and leaves."""
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
-
-
-def whole_number(least: int, text: str) -> int:
-    """Parses an integer that is at least ``least``."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
-    return number
-
-
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parses and checks the command line."""
-    parser = OneLineParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument(
-        "--steps",
-        type=functools.partial(whole_number, 1),
-        default=1600,
-        help="steps of training (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=functools.partial(whole_number, 0),
-        default=0,
-        help="of the split, the lines and the network (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("read_digits.png"), help="the picture to save (default: %(default)s)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
-    options = parser.parse_args(arguments)
-    formats = sorted(plt.figure().canvas.get_supported_filetypes())
-    plt.close()
-    if options.output.suffix[1:].lower() not in formats:
-        parser.error(f"argument --output: must end in one of {', '.join(formats)}, got {str(options.output)!r}")
-    if not options.output.parent.is_dir():
-        parser.error(f"argument --output: the folder {str(options.output.parent)!r} does not exist")
-    if options.output.is_dir() or (options.output.exists() and not options.force):
-        parser.error(f"argument --output: {str(options.output)!r} exists; --force overwrites a file")
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures and draws."""
-    options = parse_arguments(arguments)
+    options = parse_arguments(
+        arguments,
+        description=__doc__ or "",
+        steps=1600,
+        seed_of="the split, the lines and the network",
+        output=Path("read_digits.png"),
+    )
     train, held_out = load_scans(options.seed)
     model_key, test_key, train_key = jax.random.split(jax.random.key(options.seed), 3)
     test_lines = compose_lines(test_key, held_out, HELD_OUT_LINES)

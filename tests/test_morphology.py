@@ -156,7 +156,7 @@ class TestExtremum:
 
         rng = np.random.default_rng(0)
         arrays = {"x": rng.integers(0, 99, (1, 8, 9, 2), np.uint8), "f": rng.integers(0, 9, (3, 3, 2), np.uint8)}
-        y = nn.dilation2d(*arrays.values(), 1, "SAME")
+        y = nn.dilation2d(arrays["x"], arrays["f"], 1, "SAME")
         assert y.dtype == jnp.uint8
         [expected] = oracle.values(lambda tf, x, f: tf.nn.dilation2d(x, f, [1] * 4, "SAME", "NHWC", [1] * 4), arrays)
         np.testing.assert_array_equal(y, expected)
@@ -198,7 +198,8 @@ class TestScipy:
         rng = np.random.default_rng(0)
         mask, marker = rng.random((30, 30)) < 0.6, rng.random((30, 30)) < 0.02
         expected = ndimage.binary_propagation(marker & mask, structure=np.ones((3, 3)), mask=mask)
-        ours = nn.reconstruct2d(*(a[None, :, :, None].astype(np.int8) for a in (marker, mask)))
+        seeds, space = (a[None, :, :, None].astype(np.int8) for a in (marker, mask))
+        ours = nn.reconstruct2d(seeds, space)
         np.testing.assert_array_equal(ours[0, :, :, 0], expected)
 
 
