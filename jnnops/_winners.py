@@ -36,6 +36,11 @@ def winners_dtype(taps: int) -> Any:
     return next(dtype for dtype in (jnp.int8, jnp.int16, jnp.int32) if taps <= jnp.iinfo(dtype).max)
 
 
+def windows_are_apart(window: Window) -> bool:
+    """Whether no cell lies between the cells of a window or in two windows."""
+    return all(d == 1 and (n == 1 or s >= k) for _, n, k, s, d, _ in window.dimensions())
+
+
 def first_real_cells(window: Window) -> np.ndarray:
     """The number of the first cell of each window that is not padding: ``[1, *out_spatial, 1]``."""
     rank = len(window.size)
@@ -67,6 +72,9 @@ def _add_winners(y: jax.Array, winners: jax.Array, *, window: Window) -> jax.Arr
         x = sum_over_outputs(lambda tap, *cells: won(numbers[tap], *cells), window, y, winners, fills=[0, NO_WINNER])
         return x.astype(y.dtype)
 
+    if windows_are_apart(window):
+        return _add_to_tiles(y, winners, window)
+
     # From outputs with as many gaps between them as the stride leaves, the taps backwards.
     gaps = [(0, 0, 0)]
     for size, n, k, s, d, (before, _) in window.dimensions():
@@ -83,6 +91,21 @@ def _add_winners(y: jax.Array, winners: jax.Array, *, window: Window) -> jax.Arr
         *lax.optimization_barrier((y_gaps, winners_gaps)),
     )
     return x.astype(y.dtype)
+
+
+def _add_to_tiles(y: jax.Array, winners: jax.Array, window: Window) -> jax.Array:
+    """To each cell of windows that are apart the cotangent of its window, if it is the winner."""
+    rank = len(window.size)
+    number, crop = np.zeros((1,) * (rank + 2), np.int64), []
+    for axis, (size, n, k, s, _, (before, _)) in enumerate(window.dimensions(), start=1):
+        s = max(s, k)  # of a single window the stride does not matter
+        y, winners = (jnp.repeat(array, s, axis=axis) for array in (y, winners))
+        tap = np.arange(n * s) % s
+        # of a cell between the windows a number that none has
+        tap = np.where(tap < k, tap, -math.prod(window.size) * k)
+        number = number * k + tap.reshape([-1 if other == axis else 1 for other in range(rank + 2)])
+        crop.append((-before, size + before - n * s))
+    return pad_cells(jnp.where(winners == number.clip(NO_WINNER - 1).astype(winners.dtype), y, 0), crop)
 
 
 def _take_taps(filters: jax.Array, winners: jax.Array, *, taps: int) -> jax.Array:

@@ -61,7 +61,7 @@ class TestWindows:
 
 
 class TestMaximum:
-    @pytest.mark.parametrize("ksize", [3, 9])
+    @pytest.mark.parametrize("ksize", [3, 9, 70])
     def test_nan_propagates_and_takes_the_gradient(self, ksize):
         x = row(*[1.0] * ksize).at[0, 1:3].set(NAN)
         y, pull = jax.vjp(lambda x: nn.max_pool1d(x, ksize, 1, "VALID"), x)
@@ -95,6 +95,21 @@ class TestMaximum:
         expected = np.zeros(shape)
         expected[(0, *(slice(0, 5 - ksize),) * (len(shape) - 2), 0)] = 1
         np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize(("ksize", "strides"), [(9, 9), (9, 13), (7, 7), (21, 40), (49, 2), (9, 4)])
+    def test_gradient_of_large_windows_goes_to_the_first_maximum(self, ksize, strides):
+        # 9 x 9 with stride 4 overlap, of 49 x 49 there is one; the others are apart, 7 x 7 few enough to be unrolled
+        pads = ((3, 2), (1, 4))
+        x = np.random.default_rng(0).integers(0, 9, (45, 44)).astype(np.float32)
+        y, pull = jax.vjp(lambda x: nn.max_pool2d(x[None, :, :, None], ksize, strides, pads)[0, :, :, 0], x)
+        np.testing.assert_array_equal(y, loop(x, "max", ksize, strides, pads))
+        expected, weights = np.zeros(x.shape), np.arange(1.0, y.size + 1).reshape(y.shape)
+        for (i, j), weight in np.ndenumerate(weights):
+            a, b = i * strides - pads[0][0], j * strides - pads[1][0]
+            cells = x[max(a, 0) : a + ksize, max(b, 0) : b + ksize]
+            u, v = np.unravel_index(np.argmax(cells), cells.shape)
+            expected[max(a, 0) + u, max(b, 0) + v] += weight
+        np.testing.assert_array_equal(pull(jnp.asarray(weights, jnp.float32))[0], expected)
 
     @pytest.mark.parametrize("padding", ["SAME", "VALID"])
     def test_tied_gradients_are_those_of_tensorflow(self, padding):

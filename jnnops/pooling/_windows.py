@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import check_rank
+from jnnops._taps import UNROLLED_TAPS
 from jnnops._window import (
     DATA_FORMATS,
     Window,
@@ -25,7 +26,7 @@ from jnnops._window import (
     resolve_ints,
     resolve_window,
 )
-from jnnops._winners import first_real_cells, winners_dtype
+from jnnops._winners import first_real_cells, windows_are_apart, winners_dtype
 
 POOLED_RANKS = tuple(n + 2 for n in DATA_FORMATS)
 
@@ -85,22 +86,63 @@ def reduce_windows(x: Any, window: Window, combine: Callable[[Any, Any], Any], n
     return cells
 
 
+def maxima(x: jax.Array, window: Window) -> jax.Array:
+    """The maximum of each window, NaN if there is one."""
+    if _in_tiles(window):
+        return _tiles(x, window, lowest(x.dtype)).max(_tile_axes(window))
+    return reduce_windows(x, window, jnp.maximum, lowest(x.dtype))
+
+
 def maxima_and_winners(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
     """The maximum of each window, and the number in row-major order of the first of its cells that is the maximum.
 
     NaN counts as the maximum.
     """
+    dtype = winners_dtype(math.prod(window.size))
+    if _in_tiles(window):
+        values = maxima(x, window)
+        tiles, real = _tiles(x, window, 0), _tiles(jnp.ones((1, *window.input_shape, 1), bool), window, False)
+        wins = (tiles == jnp.expand_dims(values, _tile_axes(window))) | (tiles != tiles)
+        shape = [size for k in window.size for size in (1, k)]
+        numbers = np.arange(math.prod(window.size), dtype=dtype).reshape(1, *shape, 1)
+        return values, jnp.where(wins & real, numbers, jnp.iinfo(dtype).max).min(_tile_axes(window))
     if 0 in window.output_shape:
         shape = (x.shape[0], *window.output_shape, x.shape[-1])
-        return jnp.zeros_like(x, shape=shape), jnp.zeros_like(x, winners_dtype(1), shape=shape)
+        return jnp.zeros_like(x, shape=shape), jnp.zeros_like(x, dtype, shape=shape)
     values = pad_cells(x, window.padding, lowest(x.dtype))
-    found = values, jnp.zeros_like(values, winners_dtype(math.prod(window.size)))
+    found = values, jnp.zeros_like(values, dtype)
     for axis in reversed(range(len(window.size))):
         step = math.prod(window.size[axis + 1 :])
         found = reduce_axis(found, window, axis, _first_winner, lambda cells, by, s=step: (cells[0], cells[1] + by * s))
     values, winners = found
     # in a window of nothing but the lowest number the padding before it has won, which is equal and comes first
     return values, jnp.maximum(winners, first_real_cells(window).astype(winners.dtype))
+
+
+def _in_tiles(window: Window) -> bool:
+    """Whether the windows are large and apart, and are best reduced each for itself.
+
+    In milliseconds, 8x56x56x64 on two cores: the maximum of 56x56 2.1 -> 0.9, with its gradient 28 -> 3.
+    """
+    return math.prod(window.size) > UNROLLED_TAPS and windows_are_apart(window) and 0 not in window.output_shape
+
+
+def _tile_axes(window: Window) -> tuple[int, ...]:
+    """Which axes of ``_tiles`` are the cells of a window."""
+    return tuple(range(2, 2 * len(window.size) + 1, 2))
+
+
+def _tiles(x: jax.Array, window: Window, value: Any) -> jax.Array:
+    """``[batch, outputs, size, ..., channels]``: each axis cut into its windows, which must be apart."""
+    padding, shape = [], [x.shape[0]]
+    for cells, outputs, size, stride, _, (before, _) in window.dimensions():
+        stride = max(stride, size)  # of a single window it does not matter
+        padding.append((before, outputs * stride - before - cells))
+        shape += [outputs, stride]
+    x = pad_cells(x, padding, value).reshape(*shape, x.shape[-1])
+    for axis, size in zip(_tile_axes(window), window.size, strict=True):
+        x = lax.slice_in_dim(x, 0, size, axis=axis)
+    return x
 
 
 def lowest(dtype: Any) -> Any:

@@ -14,8 +14,16 @@ from jax.typing import ArrayLike
 from jnnops._check import as_number_array
 from jnnops._taps import UNROLLED_TAPS
 from jnnops._window import Window
-from jnnops._winners import take_winners
-from jnnops.pooling._windows import POOLED_RANKS, in_layout, lowest, maxima_and_winners, reduce_windows, resolve_pooling
+from jnnops._winners import take_winners, windows_are_apart
+from jnnops.pooling._windows import (
+    POOLED_RANKS,
+    in_layout,
+    lowest,
+    maxima,
+    maxima_and_winners,
+    reduce_windows,
+    resolve_pooling,
+)
 
 __all__ = ["max_pool", "max_pool1d", "max_pool2d", "max_pool3d"]
 
@@ -196,7 +204,8 @@ def _maximum(
 @functools.partial(jax.jit, static_argnames=("window",))
 def maximum_of_windows(x: jax.Array, window: Window) -> jax.Array:
     """The maximum of each window; the gradient goes to the first one in row-major order."""
-    if jnp.issubdtype(x.dtype, jnp.floating) and math.prod(window.size) <= UNROLLED_TAPS:
+    has_winners = math.prod(window.size) <= UNROLLED_TAPS or windows_are_apart(window)
+    if jnp.issubdtype(x.dtype, jnp.floating) and has_winners:
         return _maximum_with_winners(x, window)
     return _maximum_by_halves(x, window)
 
@@ -205,7 +214,7 @@ def maximum_of_windows(x: jax.Array, window: Window) -> jax.Array:
 # 9.1 -> 6.1, with stride 2 6.4 -> 2.9, 2x2 with stride 2 5.2 -> 2.6.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum_with_winners(x: jax.Array, window: Window) -> jax.Array:
-    return reduce_windows(x, window, jnp.maximum, -np.inf)
+    return maxima(x, window)
 
 
 @_maximum_with_winners.defjvp

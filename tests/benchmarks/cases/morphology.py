@@ -37,7 +37,10 @@ def tensorflow_erosion(tf: Any, value: Any, filters: Any) -> Any:
 def morphology(
     op: str, size: int, ours: Callable[..., jax.Array], plain: Callable[..., jax.Array], tensorflow: Callable[..., Any]
 ) -> Benchmark:
-    """With a structuring element of ``size`` x ``size``."""
+    """With a structuring element of ``size`` x ``size``.
+
+    The plain form shares the gradient where rounding makes a tie.
+    """
     return Benchmark(
         op,
         f"{size}x{size}",
@@ -45,6 +48,7 @@ def morphology(
         ours=ours,
         plain=plain,
         tensorflow=Peer(tensorflow),
+        differs=("plain",),
         shared=("filters",),
     )
 

@@ -77,7 +77,10 @@ def dilated(size: int, dilation: int) -> Benchmark:
 
 
 def with_argmax(size: int, strides: int) -> Benchmark:
-    """PyTorch's index leaves out the channels, so only shapes are compared with it."""
+    """Forward only: TensorFlow has no gradient on CPU, and ours is that of ``max_pool2d``.
+
+    PyTorch's index leaves out the channels, so only shapes are compared with it.
+    """
     shape = INPUT_SHAPES[2]
 
     def ours(input: jax.Array) -> Any:
@@ -92,10 +95,14 @@ def with_argmax(size: int, strides: int) -> Benchmark:
     return Benchmark(
         "max_pool_with_argmax",
         f"{size}x{size}_s{strides}",
-        arrays={"input": normal(*shape)},
+        constants={"input": normal(*shape)},
         ours=ours,
         tensorflow=Peer(tensorflow),
-        torch=Peer(torch, lambda input: (jnp.moveaxis(input, -1, 1),), channels_last),
+        torch=Peer(
+            torch,
+            lambda input: (jnp.moveaxis(input, -1, 1),),
+            lambda *outputs: [jnp.moveaxis(output, 1, -1) for output in outputs],
+        ),
         differs=("torch",),
     )
 
