@@ -81,11 +81,14 @@ from jnnops.normalization import (
     moments,
 )
 from jnnops.pooling import (
+    FractionalPoolResult,
     MaxPoolWithArgmax,
     avg_pool,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
+    fractional_avg_pool,
+    fractional_max_pool,
     max_pool,
     max_pool1d,
     max_pool2d,
@@ -98,6 +101,7 @@ from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dyna
 
 __all__ = [
     "CTCDecoded",
+    "FractionalPoolResult",
     "FusedBatchNormResult",
     "MaxPoolWithArgmax",
     "Moments",
@@ -144,6 +148,8 @@ __all__ = [
     "dynamic_rnn",
     "elu",
     "erosion2d",
+    "fractional_avg_pool",
+    "fractional_max_pool",
     "fused_batch_norm",
     "gelu",
     "general_dropout",
