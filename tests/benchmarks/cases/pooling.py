@@ -90,7 +90,7 @@ def with_argmax(size: int, strides: int) -> Benchmark:
         return tf.nn.max_pool_with_argmax(input, size, strides, "VALID", output_dtype=tf.int32)
 
     def torch(torch: Any, input: Any) -> Any:
-        return torch.nn.functional.max_pool2d(input, size, strides, return_indices=True)
+        return torch.nn.functional.max_pool2d(input.movedim(-1, 1), size, strides, return_indices=True)
 
     return Benchmark(
         "max_pool_with_argmax",
@@ -98,11 +98,7 @@ def with_argmax(size: int, strides: int) -> Benchmark:
         constants={"input": normal(*shape)},
         ours=ours,
         tensorflow=Peer(tensorflow),
-        torch=Peer(
-            torch,
-            lambda input: (jnp.moveaxis(input, -1, 1),),
-            lambda *outputs: [jnp.moveaxis(output, 1, -1) for output in outputs],
-        ),
+        torch=Peer(torch, unpack=lambda *outputs: [jnp.moveaxis(output, 1, -1) for output in outputs]),
         differs=("torch",),
     )
 
