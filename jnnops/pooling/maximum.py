@@ -21,7 +21,7 @@ from jnnops.pooling._windows import (
     lowest,
     maxima,
     maxima_and_winners,
-    reduce_windows,
+    reduce_in_order,
     resolve_pooling,
 )
 
@@ -229,7 +229,7 @@ def _maximum_with_winners_jvp(
 def _maximum_by_halves(x: jax.Array, window: Window) -> jax.Array:
     """Of windows with more cells, or integers: chooses from two parts again and again."""
     if not any(before for before, _ in window.padding):
-        return reduce_windows(x, window, lambda a, b: _first_maximum(a, b, np.True_), lowest(x.dtype))
+        return reduce_in_order(x, window, lambda a, b: _first_maximum(a, b, np.True_), lowest(x.dtype))
 
     def combine(a: Any, b: Any) -> Any:
         (values, is_real), (others, others_real) = a, b
@@ -237,7 +237,7 @@ def _maximum_by_halves(x: jax.Array, window: Window) -> jax.Array:
         return _first_maximum(values, others, is_real | ~others_real), is_real | others_real
 
     real = jnp.ones((1, *window.input_shape, 1), bool)
-    return reduce_windows((x, real), window, combine, (lowest(x.dtype), False))[0]
+    return reduce_in_order((x, real), window, combine, (lowest(x.dtype), False))[0]
 
 
 @jax.custom_jvp
