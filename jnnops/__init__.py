@@ -1,6 +1,6 @@
 """The neural-network ops of ``tf.nn`` for JAX: pure functions on ``jax.lax``."""
 
-from jnnops import layers
+from jnnops import layers, sparse
 from jnnops.activation import (
     bias_add,
     crelu,
@@ -23,6 +23,19 @@ from jnnops.activation import (
     tanh,
     xw_plus_b,
     zero_fraction,
+)
+from jnnops.candidate_sampling import (
+    AccidentalHits,
+    LearnedUnigramSample,
+    LearnedUnigramState,
+    SampledCandidates,
+    UnigramTable,
+    all_candidate_sampler,
+    compute_accidental_hits,
+    fixed_unigram_candidate_sampler,
+    learned_unigram_candidate_sampler,
+    log_uniform_candidate_sampler,
+    uniform_candidate_sampler,
 )
 from jnnops.classification import (
     log_softmax,
@@ -62,6 +75,7 @@ from jnnops.convolution import (
     with_space_to_batch,
 )
 from jnnops.ctc import CTCDecoded, SparseTensorValue, ctc_greedy_decoder, ctc_loss
+from jnnops.embedding import SparseIds, embedding_lookup, embedding_lookup_sparse, safe_embedding_lookup_sparse
 from jnnops.morphology import (
     black_tophat2d,
     closing2d,
@@ -98,16 +112,24 @@ from jnnops.pooling import (
     pool,
 )
 from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
+from jnnops.sampled_losses import nce_loss, sampled_softmax_loss
 
 __all__ = [
+    "AccidentalHits",
     "CTCDecoded",
     "FractionalPoolResult",
     "FusedBatchNormResult",
+    "LearnedUnigramSample",
+    "LearnedUnigramState",
     "MaxPoolWithArgmax",
     "Moments",
     "RNNCell",
     "RNNResult",
+    "SampledCandidates",
+    "SparseIds",
     "SparseTensorValue",
+    "UnigramTable",
+    "all_candidate_sampler",
     "atrous_conv2d",
     "atrous_conv2d_transpose",
     "avg_pool",
@@ -120,6 +142,7 @@ __all__ = [
     "bidirectional_dynamic_rnn",
     "black_tophat2d",
     "closing2d",
+    "compute_accidental_hits",
     "conv1d",
     "conv1d_transpose",
     "conv2d",
@@ -147,7 +170,10 @@ __all__ = [
     "dropout",
     "dynamic_rnn",
     "elu",
+    "embedding_lookup",
+    "embedding_lookup_sparse",
     "erosion2d",
+    "fixed_unigram_candidate_sampler",
     "fractional_avg_pool",
     "fractional_max_pool",
     "fused_batch_norm",
@@ -156,7 +182,9 @@ __all__ = [
     "l2_normalize",
     "layers",
     "leaky_relu",
+    "learned_unigram_candidate_sampler",
     "log_softmax",
+    "log_uniform_candidate_sampler",
     "max_pool",
     "max_pool1d",
     "max_pool2d",
@@ -165,6 +193,7 @@ __all__ = [
     "max_unpool",
     "moments",
     "morphological_gradient2d",
+    "nce_loss",
     "opening2d",
     "pool",
     "reconstruct2d",
@@ -172,6 +201,8 @@ __all__ = [
     "relu6",
     "relu_layer",
     "relu_x",
+    "safe_embedding_lookup_sparse",
+    "sampled_softmax_loss",
     "selu",
     "separable_conv2d",
     "sigmoid",
@@ -183,10 +214,12 @@ __all__ = [
     "softsign",
     "space_to_batch",
     "space_to_depth",
+    "sparse",
     "sparse_softmax_cross_entropy_with_logits",
     "stateless_dropout",
     "swish",
     "tanh",
+    "uniform_candidate_sampler",
     "weighted_cross_entropy_with_logits",
     "white_tophat2d",
     "with_space_to_batch",

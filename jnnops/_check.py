@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
@@ -159,6 +160,13 @@ def as_static_ints(op: str, argument: str, value: Any, *, minimum: int | None = 
     if isinstance(value, str) or not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
         return (as_static_int(op, argument, value, minimum=minimum),)
     return tuple(as_static_int(op, argument, item, minimum=minimum) for item in value)
+
+
+def as_static_bool(op: str, argument: str, value: Any) -> bool:
+    """Converts to a Python bool; a traced value or a number is a TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{op}: `{argument}` must be True or False, got {value!r}")
+    return bool(value)
 
 
 def canonical_axes(op: str, argument: str, axes: Any, rank: int) -> tuple[int, ...]:

@@ -18,8 +18,16 @@ def zeros_varying_like(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return _vary(jnp.zeros(shape, array.dtype), _varying_axes(array))
 
 
+def zeros_of(aval: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Zeros of the dtype of an abstract value that vary as it does."""
+    return _vary(jnp.zeros(shape, aval.dtype), _axes_of(aval))
+
+
 def _varying_axes(array: jax.Array) -> frozenset[Any]:
-    aval = jax.typeof(array)
+    return _axes_of(jax.typeof(array))
+
+
+def _axes_of(aval: Any) -> frozenset[Any]:
     # the second before jax 0.10
     return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
 

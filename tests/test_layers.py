@@ -14,6 +14,7 @@ import jnnops as nn
 from jnnops import layers
 
 KEYS = jax.random.split(jax.random.key(0), 4)
+NOTHING: Any = None
 
 
 def scale(x):
@@ -108,6 +109,54 @@ class TestDense:
             ),
             (lambda: layers.Dense.init(4, 3, key=KEYS[0])(jnp.ones((2, 5))), ValueError, "Dense: `x` must have 4 feat"),
             (lambda: layers.Dense.init(4, 3, key=KEYS[0])(jnp.float32(1)), ValueError, "Dense: `x` must be of rank at"),
+        ],
+    )
+    def test_bad_arguments_are_refused(self, make, error, message):
+        with pytest.raises(error, match=message):
+            make()
+
+
+class TestEmbedding:
+    def test_equals_the_op(self):
+        embedding = layers.Embedding.init(300, 3, key=KEYS[0])
+        ids = np.array([[0, 127], [5, -1]], np.int8)
+        np.testing.assert_array_equal(embedding(ids), nn.embedding_lookup(embedding.table, ids))
+
+    def test_is_drawn_as_asked(self):
+        table = layers.Embedding.init(1000, 4, dtype=jnp.bfloat16, key=KEYS[0]).table
+        assert table.dtype == jnp.bfloat16
+        assert 0.045 < float(jnp.max(jnp.abs(table))) <= 0.0501  # rounded
+        assert abs(float(jnp.mean(table.astype(jnp.float32)))) < 0.005
+        ones = layers.Embedding.init(5, 2, table_init=jax.nn.initializers.ones, key=KEYS[0]).table
+        np.testing.assert_array_equal(ones, np.ones((5, 2)))
+
+    def test_is_learnt_in_a_model(self):
+        model: Any = layers.Sequential.init(
+            layers.Embedding.init(7, 4, key=KEYS[0]), layers.Dense.init(4, 3, key=KEYS[1])
+        )
+        gradient = jax.grad(lambda m: jnp.sum(m([[1, 2], [2, 2]]) ** 2))(model)
+        rows = jnp.any(jax.tree.leaves(gradient)[0] != 0, axis=1)
+        assert rows.tolist() == [False, True, True, False, False, False, False]
+
+    @pytest.mark.parametrize(
+        ("make", "error", "message"),
+        [
+            (
+                lambda: layers.Embedding.init(0, 3, key=KEYS[0]),
+                ValueError,
+                "Embedding.init: `num_embeddings` must",
+            ),
+            (
+                lambda: layers.Embedding.init(3, 0, key=KEYS[0]),
+                ValueError,
+                "Embedding.init: `features` must be",
+            ),
+            (
+                lambda: layers.Embedding.init(3, 2, key=NOTHING),
+                ValueError,
+                "Embedding.init: `key` must be a jax",
+            ),
+            (lambda: layers.Embedding.init(3, 2, key=KEYS[0])(0.5), TypeError, "Embedding: `ids` must be an integer"),
         ],
     )
     def test_bad_arguments_are_refused(self, make, error, message):

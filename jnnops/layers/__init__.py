@@ -5,6 +5,7 @@ from jnnops.layers.cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell, 
 from jnnops.layers.convolution import Conv
 from jnnops.layers.dense import Dense
 from jnnops.layers.dropout import Dropout
+from jnnops.layers.embedding import Embedding
 from jnnops.layers.normalization import BatchNorm, BatchNormState
 from jnnops.layers.pooling import AvgPool, MaxPool
 from jnnops.layers.recurrent import RNN, Bidirectional
@@ -21,6 +22,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "Embedding",
     "Function",
     "GRUCell",
     "LSTMCell",

@@ -57,11 +57,15 @@ def rows(request: pytest.FixtureRequest) -> list[report.Row]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash[ROWS]
-    compared = [row for row in rows if "scan" not in row.milliseconds]
+    compared = [row for row in rows if "ours" in row.milliseconds]
     scanned = [row for row in rows if "scan" in row.milliseconds]
+    growing = [row for row in rows if row.pass_ == "growth"]
     if compared:
         terminalreporter.section("medians")
         terminalreporter.write("\n".join(report.comparison(compared)) + "\n")
     if scanned:
         terminalreporter.section("inside lax.scan")
         terminalreporter.write("\n".join(report.scans(scanned, in_jax.MICRO_BATCHES)) + "\n")
+    if growing:
+        terminalreporter.section("growth with the number of classes")
+        terminalreporter.write("\n".join(report.growth(growing)) + "\n")

@@ -59,7 +59,8 @@ def tensorflow_implementation(peer: Peer, benchmark: Benchmark, pass_: Pass) -> 
             tape.watch(arrays)
             values = tf.nest.flatten(peer.call(tf, *arrays, *constants))
         floats = [value for value in values if value.dtype.is_floating]
-        return values, tape.gradient(floats, arrays, output_gradients=cotangents)
+        gradients = tape.gradient(floats, arrays, output_gradients=cotangents)
+        return values, [tf.convert_to_tensor(gradient) for gradient in gradients]  # dense where they are sparse
 
     def to_numpy(found: Any) -> Any:
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)

@@ -39,7 +39,7 @@ def comparison(rows: Sequence[Row]) -> list[str]:
 def means(rows: Sequence[Row]) -> list[str]:
     """The geometric means of the ratios, by pass and of all."""
     lines = []
-    for pass_ in ("forward", "gradient", ""):
+    for pass_ in ("forward", "gradient", "step", ""):
         for against, names in (("best peer", PEERS), ("plain", ("plain",))):
             ratios = [row.ratio(*names) for row in rows if row.pass_ == pass_ or not pass_]
             known = [ratio for ratio in ratios if ratio is not None]
@@ -61,6 +61,15 @@ def scans(rows: Sequence[Row], micro_batches: int) -> list[str]:
         cells.append([row.case, row.pass_, number(loop), number(scan), number(scan / loop), *compiling])
     mean = f"scan / loop: geometric mean {statistics.geometric_mean(ratios):.2f} of {len(ratios)} cases"
     return [*table(heads, cells), "", mean]
+
+
+def growth(rows: Sequence[Row]) -> list[str]:
+    """Our step with the least and with the most classes."""
+    cells = []
+    for row in rows:
+        least, most = row.milliseconds.values()
+        cells.append([row.case, number(least), number(most), number(most / least)])
+    return table(["case", *(f"{size} ms" for size in rows[0].milliseconds), "growth"], cells)
 
 
 def number(value: float | None) -> str:

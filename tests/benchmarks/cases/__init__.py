@@ -4,11 +4,13 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.cases import (
     activation,
     backprop,
+    candidate_sampling,
     classification,
     convolution,
     convolution_transpose,
     ctc,
     depthwise,
+    embedding,
     fractional_pooling,
     morphology,
     normalization,
@@ -27,6 +29,8 @@ BENCHMARKS: list[Benchmark] = [
     *fractional_pooling.BENCHMARKS,
     *normalization.BENCHMARKS,
     *classification.BENCHMARKS,
+    *embedding.BENCHMARKS,
     *recurrent.BENCHMARKS,
     *ctc.BENCHMARKS,
+    *candidate_sampling.BENCHMARKS,
 ]

@@ -1,0 +1,101 @@
+"""What all samplers share: their arguments, and the expected counts."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int, debug_check
+from jnnops._rows import in_range, signed
+from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
+
+
+class SampledCandidates(NamedTuple):
+    """What a sampler returns.
+
+    Attributes:
+        sampled_candidates: ``[num_sampled]``, int32.
+        true_expected_count: ``[batch, num_true]``, float32: how often each true class is expected among them.
+        sampled_expected_count: ``[num_sampled]``, float32: how often each of them is.
+    """
+
+    sampled_candidates: jax.Array
+    true_expected_count: jax.Array
+    sampled_expected_count: jax.Array
+
+
+def as_true_classes(op: str, true_classes: Any, num_true: Any) -> jax.Array:
+    """Checks ``[batch, num_true]`` ids."""
+    num_true = as_static_int(op, "num_true", num_true, minimum=1)
+    ids = as_integer_array(op, "true_classes", true_classes, rank=2)
+    if ids.shape[1] != num_true:
+        raise ValueError(f"{op}: `true_classes` must have num_true = {num_true} columns, got shape {ids.shape}")
+    return ids
+
+
+def check_sampler(
+    op: str, true_classes: Any, num_true: Any, num_sampled: Any, unique: Any, range_max: Any, key: Any
+) -> tuple[jax.Array, jax.Array, int, bool, int]:
+    """Converts the arguments of a sampler: true classes, key, then the static ones."""
+    ids = as_true_classes(op, true_classes, num_true)
+    num_sampled = as_static_int(op, "num_sampled", num_sampled, minimum=1)
+    unique = as_static_bool(op, "unique", unique)
+    range_max = as_static_int(op, "range_max", range_max, minimum=1)
+    if range_max > np.iinfo(np.int32).max:
+        raise ValueError(f"{op}: `range_max` must be at most {np.iinfo(np.int32).max}, got {range_max}")
+    if unique and num_sampled > range_max:
+        raise ValueError(
+            f"{op}: `num_sampled` must be at most range_max = {range_max} for unique candidates, got {num_sampled}"
+        )
+    return ids, as_key(op, key), num_sampled, unique, range_max
+
+
+def sample(
+    op: str,
+    distribution: Distribution,
+    true_classes: jax.Array,
+    key: jax.Array,
+    num_sampled: int,
+    *,
+    batch: int | None,
+    race: bool = False,
+) -> SampledCandidates:
+    """Draws candidates and computes the expected counts.
+
+    Args:
+        op: The name of the sampler.
+        distribution: What to draw from.
+        true_classes: ``[batch, num_true]``, any integers.
+        key: The key.
+        num_sampled: How many to draw.
+        batch: How many draws to make at a time so that enough of them are distinct; None with replacement.
+        race: Whether to draw without replacement by looking at every id instead.
+    """
+    if batch is None:
+        ids, tries = distribution.draw(key, 0, num_sampled), jnp.float32(num_sampled)
+    elif race:
+        ids, tries = draw_by_race(distribution, key, num_sampled)
+    else:
+        ids, tries = draw_by_rejection(distribution, key, num_sampled, batch)
+
+    valid, true_classes = valid_ids(op, "true_classes", true_classes, distribution.range_max)
+    p_true = jnp.where(valid, distribution.probability(jnp.where(valid, true_classes, 0)), 0)
+    return SampledCandidates(
+        ids,
+        expected_count(p_true, num_sampled, tries),
+        expected_count(distribution.probability(ids), num_sampled, tries),
+    )
+
+
+def expected_count(p: jax.Array, num_sampled: int, tries: jax.Array) -> jax.Array:
+    """How often ids of probability ``p`` are expected among candidates that took as many tries, float32."""
+    p = lax.stop_gradient(p)
+    return jnp.where(tries == num_sampled, num_sampled * p, -jnp.expm1(tries * jnp.log1p(-p)))
+
+
+def valid_ids(op: str, argument: str, ids: jax.Array, range_max: int) -> tuple[jax.Array, jax.Array]:
+    """Which ids are in ``[0, range_max)``, and all of them in int32; ``checkify`` reports the others."""
+    ids = debug_check(op, argument, f"be in [0, {range_max})", ids, in_range(ids, range_max))
+    return in_range(ids, range_max), signed(ids).astype(jnp.int32)

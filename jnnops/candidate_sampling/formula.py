@@ -1,0 +1,251 @@
+"""Samplers whose distribution is a formula, and the one that draws nothing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jnnops._check import as_static_bool, as_static_int
+from jnnops.candidate_sampling._alias import alias_table, draw_from_alias_table
+from jnnops.candidate_sampling._distinct import Distribution, enough_draws
+from jnnops.candidate_sampling._random import random_words, scale_words
+from jnnops.candidate_sampling._sample import (
+    SampledCandidates,
+    as_true_classes,
+    check_sampler,
+    sample,
+    valid_ids,
+)
+
+# Without replacement, more draws than this for each id of the range take longer than to look at every id.
+DRAWS_FOR_EACH = 8
+
+# Each octave of the log-uniform distribution is cut into 2**PIECES_BITS pieces of equal width, within which 1 / x is a
+# straight line to 5e-7 of itself.
+PIECES_BITS = 9
+
+
+def uniform_candidate_sampler(
+    true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, *, key: jax.Array
+) -> SampledCandidates:
+    """Draws candidates that are all equally likely.
+
+    Args:
+        true_classes: ``[batch, num_true]``, integers in ``[0, range_max)``.
+        num_true: The number of true classes of each row.
+        num_sampled: The number of candidates to draw.
+        unique: Whether to draw without replacement.
+        range_max: The number of ids to draw from, at most ``2**31 - 1``.
+        key: A ``jax.random`` key.
+
+    Returns:
+        ``SampledCandidates``: the candidates, ``[num_sampled]`` int32, and the expected counts of the true classes,
+        ``[batch, num_true]`` float32, and of the candidates, ``[num_sampled]`` float32; see
+        :mod:`jnnops.candidate_sampling`.
+
+    Raises:
+        ValueError: If ``true_classes`` does not have ``num_true`` columns, a size is less than 1 or too large, or
+            more unique candidates are asked for than there are ids.
+        TypeError: If ``true_classes`` is not integer, or a static argument is not what it should be.
+
+    Example:
+        >>> sampled = nn.uniform_candidate_sampler([[3], [7]], 1, 4, True, 10, key=jax.random.key(0))
+        >>> sampled.sampled_candidates.shape
+        (4,)
+        >>> sampled = nn.uniform_candidate_sampler([[3]], 1, 4, False, 8, key=jax.random.key(0))
+        >>> sampled.true_expected_count.tolist()
+        [[0.5]]
+
+    References:
+        ``tf.random.uniform_candidate_sampler``.
+    """
+    op = "uniform_candidate_sampler"
+    ids, key, num_sampled, unique, range_max = check_sampler(
+        op, true_classes, num_true, num_sampled, unique, range_max, key
+    )
+    return _sample_uniform(ids, key, num_sampled, unique, range_max)
+
+
+@functools.partial(jax.jit, static_argnames=("num_sampled", "unique", "range_max"))
+def _sample_uniform(
+    true_classes: jax.Array, key: jax.Array, num_sampled: int, unique: bool, range_max: int
+) -> SampledCandidates:
+    def draw(key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
+        high, low = random_words(key, stream, (2, count))
+        return scale_words(high, low, np.uint32(range_max)).astype(jnp.int32)
+
+    def probability(ids: jax.Array) -> jax.Array:
+        return jnp.full(ids.shape, 1 / range_max, jnp.float32)
+
+    def distinct(draws: float) -> tuple[float, float]:
+        missed = (1 - 1 / range_max) ** draws
+        return range_max * (1 - missed), range_max * missed * (1 - missed)
+
+    batch = enough_draws(num_sampled, distinct) if unique else None
+    return sample(
+        "uniform_candidate_sampler",
+        Distribution(range_max, draw, probability),
+        true_classes,
+        key,
+        num_sampled,
+        batch=batch,
+        race=batch is not None and batch > DRAWS_FOR_EACH * range_max,
+    )
+
+
+def log_uniform_candidate_sampler(
+    true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, *, key: jax.Array
+) -> SampledCandidates:
+    r"""Draws candidates by Zipf's law: for ids in the order of their frequency, the most frequent first.
+
+    .. math::
+        p(c) = \frac{\log (c + 2) - \log (c + 1)}{\log (\text{range_max} + 1)}
+
+    Args:
+        true_classes: ``[batch, num_true]``, integers in ``[0, range_max)``.
+        num_true: The number of true classes of each row.
+        num_sampled: The number of candidates to draw.
+        unique: Whether to draw without replacement.
+        range_max: The number of ids to draw from, at most ``2**31 - 1``.
+        key: A ``jax.random`` key.
+
+    Returns:
+        ``SampledCandidates``: the candidates, ``[num_sampled]`` int32, and the expected counts of the true classes,
+        ``[batch, num_true]`` float32, and of the candidates, ``[num_sampled]`` float32; see
+        :mod:`jnnops.candidate_sampling`.
+
+    Raises:
+        ValueError: If ``true_classes`` does not have ``num_true`` columns, a size is less than 1 or too large, or
+            more unique candidates are asked for than there are ids.
+        TypeError: If ``true_classes`` is not integer, or a static argument is not what it should be.
+
+    Example:
+        >>> sampled = nn.log_uniform_candidate_sampler([[0], [99]], 1, 5, False, 1000, key=jax.random.key(0))
+        >>> [round(count, 4) for count in sampled.true_expected_count[:, 0].tolist()]
+        [0.5016, 0.0072]
+
+    References:
+        ``tf.random.log_uniform_candidate_sampler``.
+    """
+    op = "log_uniform_candidate_sampler"
+    ids, key, num_sampled, unique, range_max = check_sampler(
+        op, true_classes, num_true, num_sampled, unique, range_max, key
+    )
+    return _sample_log_uniform(ids, key, num_sampled, unique, range_max)
+
+
+@functools.partial(jax.jit, static_argnames=("num_sampled", "unique", "range_max"))
+def _sample_log_uniform(
+    true_classes: jax.Array, key: jax.Array, num_sampled: int, unique: bool, range_max: int
+) -> SampledCandidates:
+    # The id plus 1 is the integer part of a number x of density 1 / x in [1, range_max + 1). The exponential of a
+    # float32 number is too coarse for that, so a piece of the range is drawn first, then an integer in it.
+    start, bits = log_uniform_pieces(range_max)
+    mass = np.log1p(2.0**bits / start) / np.log1p(range_max)
+    threshold, alias = alias_table(mass)
+
+    def draw(key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
+        words = random_words(key, stream, (4, count))
+        piece = draw_from_alias_table(jnp.asarray(threshold), jnp.asarray(alias), words[:2])
+        at = jnp.asarray(start, jnp.uint32).at[piece].get(mode="promise_in_bounds")
+        width = jnp.uint32(1) << jnp.asarray(bits, jnp.uint32).at[piece].get(mode="promise_in_bounds")
+        return draw_in_piece(at, width, words[2:]).astype(jnp.int32) - 1
+
+    def probability(ids: jax.Array) -> jax.Array:
+        return jnp.log1p(1 / (ids.astype(jnp.float32) + 1)) * np.float32(1 / np.log1p(range_max))
+
+    def distinct(draws: float) -> tuple[float, float]:
+        missed = (1 - mass / 2.0**bits) ** draws
+        return float(2.0**bits @ (1 - missed)), float(2.0**bits @ (missed * (1 - missed)))
+
+    batch = enough_draws(num_sampled, distinct) if unique else None
+    return sample(
+        "log_uniform_candidate_sampler",
+        Distribution(range_max, draw, probability),
+        true_classes,
+        key,
+        num_sampled,
+        batch=batch,
+        race=batch is not None and batch > DRAWS_FOR_EACH * range_max,
+    )
+
+
+def draw_in_piece(start: jax.Array, width: jax.Array, words: jax.Array) -> jax.Array:
+    """Integers in ``[start, start + width)``, of a density that falls like ``1 / x`` but straight, from two words each.
+
+    The line is that of a mixture: of a constant density, and of one that falls to 0, which is that of the lesser of
+    two numbers. The widths are powers of two up to ``2**21``; the upper bits of the words say which of the two it is.
+    """
+    first, second = words[0] & (width - 1), words[1] & (width - 1)
+    upper = ((words[0] >> 21) << 11) | (words[1] >> 21)
+    falling = width.astype(jnp.float32) / (2 * start + width).astype(jnp.float32)
+    lesser = (upper.astype(jnp.float32) + 0.5) * 2.0**-22 < falling
+    return start + jnp.where(lesser, jnp.minimum(first, second), first)
+
+
+def log_uniform_pieces(range_max: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts ``[1, range_max + 1)`` into pieces ``[start, start + 2**bits)`` that are narrow for where they are."""
+    end = range_max + 1
+    octaves = range(max(1, end.bit_length() - PIECES_BITS))
+    first = 1 << PIECES_BITS
+    start = np.concatenate([np.arange(1, first), *(np.arange(first, 2 * first) << octave for octave in octaves)])
+    bits = np.concatenate([np.zeros(first - 1, int), np.repeat(octaves, first)])
+    whole = start + (1 << bits) <= end
+    start, bits = start[whole].tolist(), bits[whole].tolist()
+    # What is left of the last octave is less than a piece of it.
+    at = start[-1] + (1 << bits[-1])
+    while at < end:
+        start.append(at)
+        bits.append((end - at).bit_length() - 1)
+        at += 1 << bits[-1]
+    return np.array(start), np.array(bits)
+
+
+def all_candidate_sampler(
+    true_classes: ArrayLike,
+    num_true: int,
+    num_sampled: int,
+    unique: bool,
+    range_max: int | None = None,
+    *,
+    key: jax.Array | None = None,
+) -> SampledCandidates:
+    """Takes every id as a candidate, which makes a sampled loss the full one: to test and to compare.
+
+    Args:
+        true_classes: ``[batch, num_true]``, integers in ``[0, num_sampled)``.
+        num_true: The number of true classes of each row.
+        num_sampled: The number of ids.
+        unique: Of no effect, as in TensorFlow: the candidates are always unique.
+        range_max: The number of ids again, as the other samplers take it; may be left out.
+        key: Not used, as nothing is drawn; taken so that samplers can take each other's place.
+
+    Returns:
+        ``SampledCandidates``: the ids ``0, 1, ...``, ``[num_sampled]`` int32, and the expected counts, which are 1, of
+        the true classes, ``[batch, num_true]`` float32, and of the candidates, ``[num_sampled]`` float32.
+
+    Raises:
+        ValueError: If ``true_classes`` does not have ``num_true`` columns, a size is less than 1, or ``range_max`` is
+            not ``num_sampled``.
+        TypeError: If ``true_classes`` is not integer, or a static argument is not what it should be.
+
+    Example:
+        >>> nn.all_candidate_sampler([[1]], 1, 3, True).sampled_candidates.tolist()
+        [0, 1, 2]
+
+    References:
+        ``tf.random.all_candidate_sampler``.
+    """
+    del key
+    op = "all_candidate_sampler"
+    ids = as_true_classes(op, true_classes, num_true)
+    num_sampled = as_static_int(op, "num_sampled", num_sampled, minimum=1)
+    as_static_bool(op, "unique", unique)
+    if range_max is not None and as_static_int(op, "range_max", range_max) != num_sampled:
+        raise ValueError(f"{op}: `range_max` must be num_sampled = {num_sampled}, got {range_max}")
+    valid, _ = valid_ids(op, "true_classes", ids, num_sampled)
+    return SampledCandidates(
+        jnp.arange(num_sampled, dtype=jnp.int32), valid.astype(jnp.float32), jnp.ones(num_sampled, jnp.float32)
+    )

@@ -1,0 +1,210 @@
+"""The sampler whose distribution is learned from the true classes as they come."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jnnops._check import as_integer_array, as_static_int, is_traced
+from jnnops.candidate_sampling._distinct import Distribution
+from jnnops.candidate_sampling._random import random_words, scale_words
+from jnnops.candidate_sampling._sample import check_sampler, sample, valid_ids
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("tree",), meta_fields=("range_max",))
+@dataclasses.dataclass(frozen=True, eq=False)
+class LearnedUnigramState:
+    """How often each class was seen, as ``learned_unigram_candidate_sampler`` needs it.
+
+    It is a pytree. Carried through a ``lax.scan``, or donated to a jitted step that returns the new one, it is updated
+    in place.
+
+    Attributes:
+        tree: ``[2 * leaves]``, uint32: a binary tree of sums. The root is at 1, the children of node ``i`` at ``2 * i``
+            and ``2 * i + 1``, and the counts of the classes, in their order, are the leaves.
+        range_max: The number of classes.
+    """
+
+    tree: jax.Array
+    range_max: int
+
+    @classmethod
+    def init(cls, range_max: int) -> "LearnedUnigramState":
+        """The state before anything was seen: every class counts 1.
+
+        Args:
+            range_max: The number of classes, at most ``2**29``.
+
+        Returns:
+            The state.
+
+        Raises:
+            ValueError: If ``range_max`` is less than 1 or too large.
+            TypeError: If ``range_max`` is not a static integer.
+
+        Example:
+            >>> nn.LearnedUnigramState.init(3).counts.tolist()
+            [1, 1, 1]
+        """
+        op = "LearnedUnigramState.init"
+        range_max = as_static_int(op, "range_max", range_max, minimum=1)
+        if range_max > 2**29:
+            raise ValueError(f"{op}: `range_max` must be at most 2**29, got {range_max}")
+        return cls.from_counts(jnp.ones(range_max, jnp.uint32))
+
+    @classmethod
+    def from_counts(cls, counts: ArrayLike) -> "LearnedUnigramState":
+        """The state with given counts, such as ``counts`` of another one.
+
+        Args:
+            counts: ``[range_max]``, positive integers whose sum is less than ``2**32``.
+
+        Returns:
+            The state.
+
+        Raises:
+            ValueError: If ``counts`` is not of rank 1, is empty or holds a number below 1.
+            TypeError: If ``counts`` is not integer.
+
+        Example:
+            >>> nn.LearnedUnigramState.from_counts([1, 5, 2]).tree.tolist()
+            [0, 8, 6, 2, 1, 5, 2, 0]
+        """
+        op = "LearnedUnigramState.from_counts"
+        counts = as_integer_array(op, "counts", counts, rank=1)
+        if not counts.size:
+            raise ValueError(f"{op}: `counts` must hold at least one class, got shape {counts.shape}")
+        if not is_traced(counts) and counts.min() < 1:
+            raise ValueError(f"{op}: `counts` must be at least 1, got {counts.min()} at {counts.argmin()}")
+        leaves = 1 << (counts.size - 1).bit_length()
+        levels = [jnp.pad(counts.astype(jnp.uint32), (0, leaves - counts.size))]
+        while levels[0].size > 1:
+            levels.insert(0, levels[0][::2] + levels[0][1::2])
+        return cls(jnp.concatenate([jnp.zeros(1, jnp.uint32), *levels]), counts.size)
+
+    @property
+    def counts(self) -> jax.Array:
+        """``[range_max]``, uint32: how often each class was seen, plus 1."""
+        first = self.tree.shape[0] // 2
+        return self.tree[first : first + self.range_max]
+
+
+class LearnedUnigramSample(NamedTuple):
+    """``SampledCandidates`` and the new state.
+
+    Attributes:
+        sampled_candidates: ``[num_sampled]``, int32.
+        true_expected_count: ``[batch, num_true]``, float32.
+        sampled_expected_count: ``[num_sampled]``, float32.
+        state: The state in which the true classes count once more.
+    """
+
+    sampled_candidates: jax.Array
+    true_expected_count: jax.Array
+    sampled_expected_count: jax.Array
+    state: LearnedUnigramState
+
+
+def learned_unigram_candidate_sampler(
+    true_classes: ArrayLike,
+    num_true: int,
+    num_sampled: int,
+    unique: bool,
+    range_max: int,
+    *,
+    state: LearnedUnigramState,
+    key: jax.Array,
+) -> LearnedUnigramSample:
+    """Draws candidates in proportion to how often they were true classes until now.
+
+    At first every class counts 1. Candidates are drawn, and the expected counts computed, with the counts of ``state``;
+    then every true class counts once more for each time it occurs. TensorFlow keeps the counts inside of the op; here
+    they go in and out. A draw and an update take a time of ``log(range_max)`` each.
+
+    Args:
+        true_classes: ``[batch, num_true]``, integers in ``[0, range_max)``; others are not counted.
+        num_true: The number of true classes of each row.
+        num_sampled: The number of candidates to draw.
+        unique: Whether to draw without replacement.
+        range_max: The number of ids to draw from, at most ``2**29``.
+        state: That of the last call, or ``LearnedUnigramState.init(range_max)``.
+        key: A ``jax.random`` key.
+
+    Returns:
+        ``LearnedUnigramSample``, the fields of ``SampledCandidates`` and the new state: the candidates,
+        ``[num_sampled]`` int32, the expected counts of the true classes, ``[batch, num_true]`` float32, and of the
+        candidates, ``[num_sampled]`` float32 (see :mod:`jnnops.candidate_sampling`), and a ``LearnedUnigramState``.
+        The losses take it as ``sampled_values``, like that of the other samplers.
+
+    Raises:
+        ValueError: If ``true_classes`` does not have ``num_true`` columns, a size is less than 1, more unique
+            candidates are asked for than there are ids, or ``state`` is for another ``range_max``.
+        TypeError: If ``true_classes`` is not integer, ``state`` is no ``LearnedUnigramState``, or a static argument is
+            not what it should be.
+
+    Example:
+        >>> state = nn.LearnedUnigramState.init(4)
+        >>> *_, state = nn.learned_unigram_candidate_sampler(
+        ...     [[0], [0], [3]], 1, 2, True, 4, state=state, key=jax.random.key(0)
+        ... )
+        >>> state.counts.tolist()
+        [3, 1, 1, 2]
+
+    References:
+        ``tf.random.learned_unigram_candidate_sampler``.
+    """
+    op = "learned_unigram_candidate_sampler"
+    ids, key, num_sampled, unique, range_max = check_sampler(
+        op, true_classes, num_true, num_sampled, unique, range_max, key
+    )
+    if not isinstance(state, LearnedUnigramState):
+        raise TypeError(f"{op}: `state` must be a LearnedUnigramState, got {type(state).__name__}")
+    if state.range_max != range_max:
+        raise ValueError(f"{op}: `state` must be for range_max = {range_max}, got one for {state.range_max}")
+    return _sample_learned_unigram(ids, key, state, num_sampled, unique)
+
+
+@functools.partial(jax.jit, static_argnames=("num_sampled", "unique"))
+def _sample_learned_unigram(
+    true_classes: jax.Array, key: jax.Array, state: LearnedUnigramState, num_sampled: int, unique: bool
+) -> LearnedUnigramSample:
+    op = "learned_unigram_candidate_sampler"
+    tree, range_max = state.tree, state.range_max
+    leaves = tree.shape[0] // 2
+    depth = leaves.bit_length() - 1
+
+    def draw(key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
+        high, low = random_words(key, stream, (2, count))
+        # Lined up, every class takes as many places as it counts. Each node tells if the place is left or right.
+        place = scale_words(high, low, tree[1])
+
+        def down(_: Any, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            node, place = carry
+            left = tree.at[2 * node].get(mode="promise_in_bounds")
+            right = place >= left
+            return 2 * node + right.astype(jnp.int32), place - jnp.where(right, left, 0)
+
+        root = (place - place).astype(jnp.int32) + 1  # varies under shard_map as `place` does
+        return lax.fori_loop(0, depth, down, (root, place))[0] - leaves
+
+    def probability(ids: jax.Array) -> jax.Array:
+        counts = tree.at[leaves + ids].get(mode="promise_in_bounds")
+        return counts.astype(jnp.float32) / tree[1].astype(jnp.float32)
+
+    sampled = sample(
+        op,
+        Distribution(range_max, draw, probability),
+        true_classes,
+        key,
+        num_sampled,
+        batch=2 * num_sampled if unique else None,  # counts by Zipf's law take 1.8 times as many, even ones 1.0
+        race=2 * num_sampled >= range_max,
+    )
+    valid, ids = valid_ids(op, "true_classes", true_classes, range_max)
+    above = (leaves + ids)[..., None] >> jnp.arange(depth + 1, dtype=jnp.int32)[None, None, :]
+    tree = tree.at[jnp.where(valid[..., None], above, 2 * leaves)].add(1, mode="drop")
+    return LearnedUnigramSample(*sampled, LearnedUnigramState(tree, range_max))

@@ -1,0 +1,36 @@
+"""Rows of a limited norm."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jnnops._check import FLOATING, accumulation_dtype, as_number_array, is_traced
+
+
+def check_floating(op: str, argument: str, shards: tuple[jax.Array, ...]) -> None:
+    """Raises unless the table can be scaled and averaged."""
+    if not jnp.issubdtype(shards[0].dtype, jnp.floating):
+        raise TypeError(f"{op}: `{argument}` must be {FLOATING}, got {shards[0].dtype}")
+
+
+def as_max_norm(op: str, max_norm: Any) -> jax.Array:
+    """Converts a limit and checks it as far as it is known."""
+    limit = as_number_array(op, "max_norm", max_norm, rank=0)
+    if not is_traced(max_norm) and max_norm < 0:
+        raise ValueError(f"{op}: `max_norm` must be at least 0, got {max_norm}")
+    return limit
+
+
+def scales(rows: jax.Array, max_norm: jax.Array, ids_rank: int) -> jax.Array:
+    """The factor that brings each row down to ``max_norm``: of the shape of the ids, in the dtype of sums."""
+    wide = rows.astype(accumulation_dtype(rows.dtype))
+    limit = max_norm.astype(wide.dtype)
+    square = jnp.sum(jnp.square(wide), tuple(range(ids_rank, rows.ndim)))
+    norm = jnp.sqrt(jnp.where(square > 0, square, 1))  # the root has no derivative at 0
+    return jnp.where((square > 0) & (norm >= limit), limit / norm, 1)
+
+
+def of_each_row(numbers: jax.Array, rows: jax.Array) -> jax.Array:
+    """One number for each row, as an array of the rank of ``rows``."""
+    return numbers.reshape(numbers.shape + (1,) * (rows.ndim - numbers.ndim))

@@ -1,0 +1,75 @@
+"""Looking up rows one by one."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+from jax.typing import ArrayLike
+
+from jnnops._check import as_integer_array, debug_check
+from jnnops._rows import in_range, signed
+from jnnops._shards import as_shards, count_rows, take_sharded_rows
+from jnnops.embedding._max_norm import as_max_norm, check_floating, of_each_row, scales
+
+__all__ = ["embedding_lookup"]
+
+
+def embedding_lookup(
+    params: ArrayLike | Sequence[ArrayLike],
+    ids: ArrayLike,
+    max_norm: ArrayLike | None = None,
+    *,
+    partition_strategy: str = "mod",
+) -> jax.Array:
+    """Looks up the row of each id.
+
+    Args:
+        params: The table, ``[num_rows, ...]``, or a list of the arrays that are its shards. Integers too, unless
+            ``max_norm`` is given.
+        ids: Any shape, integers in ``[0, num_rows)``.
+        max_norm: A number of at least 0. Rows whose l2 norm is larger are scaled down to it.
+        partition_strategy: ``"mod"`` or ``"div"``: which rows the shards hold (see :mod:`jnnops.embedding`).
+
+    Returns:
+        ``[*ids.shape, ...]`` in the dtype of ``params``; zeros for an id out of range.
+
+    Raises:
+        ValueError: If ``params`` is a scalar, its shards do not fit together, or an option is none of those above.
+        TypeError: If ``ids`` is not integer, or ``params`` is not numeric or of several dtypes.
+
+    Note:
+        As in TensorFlow, the gradient goes through the norm of a row where it is ``max_norm`` or more. A row of zeros
+        is left alone even if ``max_norm`` is 0 (TensorFlow: NaN).
+
+    Example:
+        >>> table = jnp.array([[0.0, 1.0], [3.0, 4.0], [5.0, 12.0]])
+        >>> nn.embedding_lookup(table, [2, 0]).tolist()
+        [[5.0, 12.0], [0.0, 1.0]]
+        >>> nn.embedding_lookup(table, [1], max_norm=2.5).tolist()
+        [[1.5, 2.0]]
+        >>> nn.embedding_lookup([table[::2], table[1::2]], [1]).tolist()
+        [[3.0, 4.0]]
+
+    References:
+        ``tf.nn.embedding_lookup``.
+    """
+    op = "embedding_lookup"
+    shards = as_shards(op, "params", params, partition_strategy)
+    ids = as_integer_array(op, "ids", ids)
+    if max_norm is not None:
+        max_norm = as_max_norm(op, max_norm)
+        check_floating(op, "params", shards)
+    return _lookup(shards, ids, max_norm, partition_strategy)
+
+
+@functools.partial(jax.jit, static_argnames="partition_strategy")
+def _lookup(
+    shards: tuple[jax.Array, ...], ids: jax.Array, max_norm: jax.Array | None, partition_strategy: str
+) -> jax.Array:
+    num_rows = count_rows(shards)
+    ids = debug_check("embedding_lookup", "ids", f"be in [0, {num_rows})", signed(ids), in_range(ids, num_rows))
+    rows = take_sharded_rows(shards, ids, partition_strategy)
+    if max_norm is None:
+        return rows
+    factors = scales(rows, max_norm, ids.ndim)
+    return (rows.astype(factors.dtype) * of_each_row(factors, rows)).astype(rows.dtype)

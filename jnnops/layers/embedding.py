@@ -1,0 +1,76 @@
+"""The layer of rows looked up by ids."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from jnnops._check import as_integer_array, as_key, as_static_int
+from jnnops.embedding import embedding_lookup
+from jnnops.layers._layer import layer
+
+__all__ = ["Embedding"]
+
+
+def small_uniform(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Uniform on [-0.05, 0.05), as Keras draws tables."""
+    return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
+
+
+@layer
+class Embedding:
+    """A row of numbers, which is learnt, for each id: :func:`jnnops.embedding_lookup` as a layer.
+
+    The gradient of ``table`` is as large as it; :mod:`jnnops.sparse` gives that of the rows looked up alone.
+
+    Attributes:
+        table: ``[num_embeddings, features]``.
+
+    Example:
+        >>> embedding = nn.layers.Embedding.init(1000, 3, key=jax.random.key(0))
+        >>> embedding([[7, 999], [0, 7]]).shape
+        (2, 2, 3)
+
+    References:
+        ``tf.keras.layers.Embedding``.
+    """
+
+    table: jax.Array
+
+    @classmethod
+    def init(
+        cls,
+        num_embeddings: int,
+        features: int,
+        *,
+        table_init: Callable[..., jax.Array] = small_uniform,
+        dtype: DTypeLike = jnp.float32,
+        key: jax.Array,
+    ) -> "Embedding":
+        """Draws a new layer.
+
+        Args:
+            num_embeddings: The number of ids.
+            features: Width of the outputs.
+            table_init: ``table_init(key, shape, dtype)`` returns the table, as ``jax.nn.initializers`` do; uniform on
+                [-0.05, 0.05) unless given.
+            dtype: Of the table.
+            key: A ``jax.random`` key.
+
+        Returns:
+            The layer.
+
+        Raises:
+            TypeError: If a size is no integer, or ``key`` no key.
+            ValueError: If a size is below 1.
+        """
+        shape = (
+            as_static_int("Embedding.init", "num_embeddings", num_embeddings, minimum=1),
+            as_static_int("Embedding.init", "features", features, minimum=1),
+        )
+        return cls(table=table_init(as_key("Embedding.init", key), shape, dtype))
+
+    def __call__(self, ids: ArrayLike) -> jax.Array:
+        """Maps integers of any shape to ``[*ids.shape, features]``; ids out of range to zeros."""
+        return embedding_lookup(self.table, as_integer_array("Embedding", "ids", ids))

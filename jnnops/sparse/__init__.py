@@ -1,0 +1,58 @@
+"""Training steps that cost what they look up, however large the tables are.
+
+The gradient of a table is zero but for the rows that were looked up, yet JAX computes all of it, and an optimiser then
+goes through all of the table and of its own state. With millions of rows that takes a hundred times as long as the rest
+of the step. Here the gradient consists of those rows, and only they are updated::
+
+    def tables(params):
+        return [params["classes"], params["biases"]]
+
+    optimizer = nn.sparse.lazy(optax.adam(1e-3), tables=tables)
+
+    def loss(params, inputs, labels, key):
+        hidden = nn.relu(inputs @ params["kernel"])
+        losses = nn.sampled_softmax_loss(
+            params["classes"], params["biases"], labels, hidden, 1024, len(params["biases"]), key=key
+        )
+        return jnp.mean(losses)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state, inputs, labels, key):
+        value, grads = nn.sparse.value_and_grad(loss, tables=tables)(params, inputs, labels, key)
+        updates, state = optimizer.update(grads, state, params)
+        return nn.sparse.apply_updates(params, updates), state, value
+
+    state = optimizer.init(params)
+
+The model is the same as without, with any of the lookups of this library: embeddings, bags, sampled losses. A table may
+be looked up several times. ``tables`` names the parameters to treat so; all others have dense gradients.
+
+**Donate** the parameters and the state to the jitted step, as above, or make all steps in one ``lax.scan``: only then
+are rows written in place. Otherwise each step copies all tables.
+
+**What a table may not do.** Anything other than a lookup that happens to a table (a softmax over all classes that
+shares its weights, a cast, weight decay in the loss) is an error that names the table and the line, and so is a lookup
+whose gradient cannot get out as rows (in ``cond``, in ``while_loop``, in a ``custom_vjp``): a gradient is never
+incomplete. Cast and regularise rows, after they are looked up.
+
+**Clipping.** :func:`clip_by_global_norm` and :func:`global_norm` take slices and dense gradients together.
+
+**Several micro-batches** in one step: concatenate the indices and the values of their slices, which are summed for each
+row before the optimiser sees them.
+
+**On CPU** keep tables in float32 or float16: XLA (jaxlib 0.10.2) writes rows of bfloat16 by converting the table.
+"""
+
+from jnnops.sparse.gradient import value_and_grad
+from jnnops.sparse.optimizer import CatchUpState, lazy
+from jnnops.sparse.slices import IndexedSlices, apply_updates, clip_by_global_norm, global_norm
+
+__all__ = [
+    "CatchUpState",
+    "IndexedSlices",
+    "apply_updates",
+    "clip_by_global_norm",
+    "global_norm",
+    "lazy",
+    "value_and_grad",
+]

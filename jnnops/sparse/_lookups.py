@@ -1,0 +1,224 @@
+"""Finds the lookups of tables in a traced program, and runs it with something added to the rows of each.
+
+A program is a jaxpr of which some arguments are tables. A table may go into :func:`jnnops._rows.take_rows`, and into
+calls in which nothing else happens to it. Any other use would give it a gradient that is not one of rows, and is an
+error. What is added to the rows of a lookup is called its tap: zeros, whose gradient is that of the rows.
+
+What there is one of for each lookup comes in lists in the order of the program, with a list of its own for each call.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+from jax.extend import source_info_util
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.sharding import Sharding
+
+from jnnops._rows import take_rows_p
+from jnnops._varying import zeros_of
+from jnnops.sparse._order import first_of, read_once
+from jnnops.sparse._tables import DENSE
+
+_LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))
+_JIT = ("jit", "pjit")
+_CHECKPOINT = ("checkpoint", "remat2")
+# Taps do not get into these, or ids out of them.
+_CLOSED = ("scan", "while", "cond", "custom_jvp_call", "custom_vjp_call", "shard_map", "xla_pmap")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookup:
+    """A lookup that a program makes.
+
+    Attributes:
+        table: The number of the table.
+        rows: The abstract value of the rows.
+        shape: Their shape, with the steps of the loops around the lookup in front.
+    """
+
+    table: int
+    rows: Any
+    shape: tuple[int, ...]
+
+    def repeated(self, times: int) -> "Lookup":
+        """The same in each step of a loop."""
+        return dataclasses.replace(self, shape=(times, *self.shape))
+
+    def tap(self) -> jax.Array:
+        """Zeros to add to the rows."""
+        return zeros_of(self.rows, self.shape)
+
+
+class Made(NamedTuple):
+    """A lookup that was made.
+
+    Attributes:
+        ids: The ids.
+        first: A number that was read from the table.
+    """
+
+    ids: jax.Array
+    first: jax.Array
+
+
+def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], str]) -> list[Any]:
+    """The lookups in a program.
+
+    Args:
+        jaxpr: The program.
+        tables: For each of its arguments the number of the table that it is, or ``DENSE``.
+        describe: Begins the error about the table of a number.
+
+    Returns:
+        A :class:`Lookup` for each.
+
+    Raises:
+        ValueError: If anything else happens to a table.
+    """
+    number_of = {var: number for var, number in zip(jaxpr.invars, tables, strict=True) if number != DENSE}
+    found = []
+    for eqn in jaxpr.eqns:
+        numbers = [DENSE if isinstance(atom, Literal) else number_of.get(atom, DENSE) for atom in eqn.invars]
+        number = max(numbers, default=DENSE)
+        if number == DENSE or eqn.primitive.name == "stop_gradient":
+            continue
+        if eqn.primitive is take_rows_p:
+            rows: Any = eqn.outvars[0].aval
+            found.append(Lookup(number, rows, rows.shape))
+        elif eqn.primitive.name in _JIT + _CHECKPOINT:
+            found.append(find_lookups(_called(eqn), numbers, describe))
+        elif eqn.primitive.name == "scan" and max(numbers[eqn.params["num_consts"] :], default=DENSE) == DENSE:
+            repeat = functools.partial(Lookup.repeated, times=eqn.params["length"])
+            found.append(jax.tree.map(repeat, find_lookups(_called(eqn), numbers, describe)))
+        else:
+            raise ValueError(f"{describe(number)}, {_complaint(eqn.primitive.name)} ({_place(eqn)})")
+    for atom in jaxpr.outvars:
+        if not isinstance(atom, Literal) and atom in number_of:
+            raise ValueError(f"{describe(number_of[atom])}, but the function returns it")
+    return found
+
+
+def _called(eqn: JaxprEqn) -> Jaxpr:
+    inner = eqn.params["jaxpr"]
+    return inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+
+
+def _complaint(primitive: str) -> str:
+    if primitive in _CLOSED:
+        return (
+            f"but is used inside `{primitive}`, which the gradient of its rows cannot leave: look the rows up before "
+            "and pass them in, or leave the table out of `tables` to get a dense gradient"
+        )
+    return (
+        f"but `{primitive}` uses the whole of it, so its gradient is not one of rows: look the rows up with an op of "
+        "jnnops that is not under a `vmap` over the table, or leave the table out of `tables` to get a dense gradient"
+    )
+
+
+def _place(eqn: JaxprEqn) -> str:
+    """The line of the user's code that an operation comes from."""
+    traceback = eqn.source_info.traceback
+    for frame in traceback.frames if traceback else ():
+        if not frame.file_name.startswith(_LIBRARIES):
+            return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
+    return source_info_util.summarize(eqn.source_info)
+
+
+def run_tapped(
+    closed: ClosedJaxpr, arguments: Sequence[Any], tables: Sequence[bool], taps: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Runs a program in which :func:`find_lookups` found nothing wrong.
+
+    Args:
+        closed: The program.
+        arguments: Its arguments.
+        tables: Which of them are tables.
+        taps: What to add to the rows of each lookup.
+
+    Returns:
+        The results, and a :class:`Made` for each lookup.
+    """
+    jaxpr = closed.jaxpr
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*closed.consts, *arguments), strict=True))
+    table_vars = {var for var, is_table in zip(jaxpr.invars, tables, strict=True) if is_table}
+    remaining = iter(taps)
+    found = []
+    for eqn in jaxpr.eqns:
+        inputs = [atom.val if isinstance(atom, Literal) else values[atom] for atom in eqn.invars]
+        used = tuple(not isinstance(atom, Literal) and atom in table_vars for atom in eqn.invars)
+        # the user's names of scopes and lines of code
+        scope = source_info_util.current_name_stack() + eqn.source_info.name_stack
+        with source_info_util.user_context(eqn.source_info.traceback, name_stack=scope), eqn.ctx.manager:
+            if not any(used) or eqn.primitive.name == "stop_gradient":
+                outputs = _bind(eqn, inputs)
+            elif eqn.primitive is take_rows_p:
+                rows = read_once(_bind(eqn, inputs)[0])
+                outputs = [rows + next(remaining)]
+                found.append(Made(inputs[1], first_of(rows)))
+            else:
+                outputs, made = _tapped_call(eqn, used)(next(remaining), *inputs)
+                found.append(made)
+        values.update(zip(eqn.outvars, outputs, strict=True))
+    return [atom.val if isinstance(atom, Literal) else values[atom] for atom in jaxpr.outvars], found
+
+
+def _bind(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+    bound = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a tuple before jax 0.10
+    outputs = eqn.primitive.bind(*functions, *inputs, **params)
+    return outputs if eqn.primitive.multiple_results else [outputs]
+
+
+def _tapped_call(eqn: JaxprEqn, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
+    """A function of taps and the arguments of a call, which returns what ``run_tapped`` does."""
+    params = eqn.params
+    if eqn.primitive.name in _JIT:
+        shardings = tuple(
+            tuple(sharding if isinstance(sharding, Sharding) else None for sharding in params[name])
+            for name in ("in_shardings", "out_shardings")
+        )
+        return _tapped_jit(params["jaxpr"], tables, params["name"], *shardings)
+    if eqn.primitive.name in _CHECKPOINT:
+        run = _tapped_function(ClosedJaxpr(params["jaxpr"], ()), tables)
+        return jax.checkpoint(run, prevent_cse=params["prevent_cse"], policy=params["policy"])
+    return functools.partial(_tapped_scan, params, tables)
+
+
+def _tapped_function(closed: ClosedJaxpr, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
+    def run(taps: Sequence[Any], *arguments: Any) -> tuple[list[Any], list[Any]]:
+        return run_tapped(closed, arguments, tables, taps)
+
+    return run
+
+
+# JAX keeps the program of a jitted function for as long as the function, so that outside of `jit` this one, too, is
+# compiled only once.
+@functools.lru_cache(maxsize=128)
+def _tapped_jit(
+    closed: ClosedJaxpr, tables: tuple[bool, ...], name: str, in_shardings: Any, out_shardings: Any
+) -> Callable[..., tuple[list[Any], list[Any]]]:
+    run = _tapped_function(closed, tables)
+    run.__name__ = name
+    if all(sharding is None for sharding in in_shardings + out_shardings):
+        return jax.jit(run)
+    return jax.jit(run, in_shardings=(None, *in_shardings), out_shardings=(list(out_shardings), None))
+
+
+def _tapped_scan(params: Any, tables: tuple[bool, ...], taps: Any, *arguments: Any) -> tuple[list[Any], list[Any]]:
+    num_consts, num_carry = params["num_consts"], params["num_carry"]
+    consts, start = arguments[:num_consts], arguments[num_consts : num_consts + num_carry]
+
+    def step(carry: Any, slices: Any) -> Any:
+        taps, rest = slices
+        outputs, made = run_tapped(params["jaxpr"], [*consts, *carry, *rest], tables, taps)
+        return outputs[:num_carry], (outputs[num_carry:], made)
+
+    slices = (taps, arguments[num_consts + num_carry :])
+    options = {name: params[name] for name in ("length", "reverse", "unroll")}
+    carry, (stacked, made) = lax.scan(step, list(start), slices, **options)
+    return [*carry, *stacked], made
