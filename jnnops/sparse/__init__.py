@@ -40,7 +40,10 @@ incomplete. Cast and regularise rows, after they are looked up.
 **Several micro-batches** in one step: concatenate the indices and the values of their slices, which are summed for each
 row before the optimiser sees them.
 
-**On CPU** keep tables in float32 or float16: XLA (jaxlib 0.10.2) writes rows of bfloat16 by converting the table.
+**On CPU** keep tables in float32 or float16: XLA (jaxlib 0.10.2) writes rows of bfloat16 by converting the table. What
+is left of the tables' size in the time of a step is the processor's search for their pages: with 4 million rows a step
+of Adam takes 1.3 times as long as with 10 thousand, and 1.2 times in large pages, which Linux with the GNU C library
+gives to Python if ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1`` is set before it starts.
 """
 
 from jnnops.sparse.gradient import value_and_grad

