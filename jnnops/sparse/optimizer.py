@@ -109,8 +109,8 @@ def lazy(
         grads = jax.tree.map(lambda number, grad: grad if number == DENSE else slices[number].values, numbers, updates)
         params = None if params is None else _take(numbers, params, ids)
         rows = read = _take(of_state, whole_state, ids)
+        last_steps = _take(each_table, state.last_steps, ids) if catch_up else ()
         if catch_up:
-            last_steps = _take(each_table, state.last_steps, ids)
             factors = decay_factors(transform, grads, rows, params, numbers, of_state, extra_args)
             rows = jax.tree.map(functools.partial(_decayed, state.step, last_steps), of_state, rows, factors)
 
