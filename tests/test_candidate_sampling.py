@@ -399,6 +399,19 @@ class TestLearnedUnigram:
             state, expected = step(state, jax.tree.map(lambda leaf, i=i: leaf[i], inputs))
             jax.tree.map(lambda all, one, i=i: np.testing.assert_array_equal(all[i], one), found, expected)
 
+    @pytest.mark.parametrize("unique", [True, False])
+    def test_updates_in_place(self, unique):
+        def memory(range_max):
+            def step(state, key):
+                return nn.learned_unigram_candidate_sampler(ZERO, 1, 8, unique, range_max, state=state, key=key)
+
+            compiled = (
+                jax.jit(step, donate_argnames="state").lower(nn.LearnedUnigramState.init(range_max), KEY).compile()
+            )
+            return compiled.memory_analysis().temp_size_in_bytes
+
+        assert memory(2**16) < memory(2**10) + 2**14  # a copy of the state would have 2**19 bytes
+
     def test_bad_counts(self):
         with pytest.raises(ValueError, match="LearnedUnigramState.init: `range_max` must be at most 2"):
             nn.LearnedUnigramState.init(2**29 + 1)

@@ -19,9 +19,9 @@ from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.sharding import Sharding
 
+from jnnops._order import first_of, read_once
 from jnnops._rows import take_rows_p
 from jnnops._varying import zeros_of
-from jnnops.sparse._order import first_of, read_once
 from jnnops.sparse._tables import DENSE
 
 _LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))

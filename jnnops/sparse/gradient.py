@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jnnops._order import after, read_once
 from jnnops._rows import signed_alike
 from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_tapped
-from jnnops.sparse._order import after, read_once
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse.slices import IndexedSlices
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from jnnops._check import accumulation_dtype, describe
+from jnnops._order import after, read_once
 from jnnops._rows import in_range, take_rows
-from jnnops.sparse._order import after, read_once
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse._transforms import decay_factors, study
 from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices, put_rows
