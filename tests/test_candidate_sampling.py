@@ -405,10 +405,10 @@ class TestLearnedUnigram:
             def step(state, key):
                 return nn.learned_unigram_candidate_sampler(ZERO, 1, 8, unique, range_max, state=state, key=key)
 
-            compiled = (
-                jax.jit(step, donate_argnames="state").lower(nn.LearnedUnigramState.init(range_max), KEY).compile()
-            )
-            return compiled.memory_analysis().temp_size_in_bytes
+            lowered = jax.jit(step, donate_argnames="state").lower(nn.LearnedUnigramState.init(range_max), KEY)
+            analysis = lowered.compile().memory_analysis()
+            assert analysis is not None
+            return analysis.temp_size_in_bytes
 
         assert memory(2**16) < memory(2**10) + 2**14  # a copy of the state would have 2**19 bytes
 
