@@ -42,6 +42,6 @@ def test_growth(optimizer: str, benchmark: BenchmarkFixture, rows: list[Row]) ->
 def measure(case: str, pass_: str, sides: Sequence[Implementation], benchmark: BenchmarkFixture) -> Row:
     """Takes the times, for the table and for ``--benchmark-json``."""
     compiling = {side.name: side.compile_seconds for side in sides if side.compile_seconds is not None}
-    row = Row(case, pass_, medians(sides, benchmark), compiling)
+    row = Row(case, pass_, medians(sides, benchmark, in_a_row=True), compiling)
     benchmark.extra_info.update(dataclasses.asdict(row))
     return row
