@@ -169,6 +169,12 @@ def as_static_bool(op: str, argument: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_callable(op: str, argument: str, value: Any, call: str) -> None:
+    """Raises unless ``value`` can be called, as ``call`` says in the error."""
+    if not callable(value):
+        raise TypeError(f"{op}: `{argument}` must be callable as {call}, got {type(value).__name__}")
+
+
 def canonical_axes(op: str, argument: str, axes: Any, rank: int) -> tuple[int, ...]:
     """Resolves an axis or several, negative ones too, to a tuple of distinct non-negative ints."""
     resolved = as_static_ints(op, argument, axes)

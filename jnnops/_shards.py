@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnnops._check import as_number_array, at_least, check_choice
+from jnnops._check import FLOATING, as_number_array, at_least, check_choice
 from jnnops._rows import take_rows
 
 
@@ -32,6 +32,12 @@ def as_shards(op: str, argument: str, table: Any, partition_strategy: str) -> tu
     if sizes != even:
         raise ValueError(f"{op}: `{argument}` must have shards of {even} rows for {sum(sizes)} rows, got {sizes}")
     return shards
+
+
+def check_floating(op: str, argument: str, shards: tuple[jax.Array, ...]) -> None:
+    """Raises unless the table is floating point."""
+    if not jnp.issubdtype(shards[0].dtype, jnp.floating):
+        raise TypeError(f"{op}: `{argument}` must be {FLOATING}, got {shards[0].dtype}")
 
 
 def count_rows(shards: tuple[jax.Array, ...]) -> int:

@@ -27,6 +27,7 @@ from jnnops._check import (
     as_integer_array,
     as_static_int,
     at_least,
+    check_callable,
     check_shape,
     debug_check,
 )
@@ -170,8 +171,7 @@ def _run(
     unroll: int,
 ) -> RNNResult:
     """Checks everything but the cell's results and runs one direction; its arguments' names end in ``direction``."""
-    if not callable(cell):
-        raise TypeError(f"{op}: `cell{direction}` must be callable as cell(inputs, state), got {type(cell).__name__}")
+    check_callable(op, f"cell{direction}", cell, "cell(inputs, state)")
     inputs = _as_arrays(op, "inputs", inputs, rank=at_least(2))
     leaves = jax.tree.leaves(inputs)
     if not leaves:

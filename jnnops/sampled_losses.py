@@ -24,7 +24,6 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import (
-    FLOATING,
     accumulation_dtype,
     as_float_array,
     as_integer_array,
@@ -36,7 +35,7 @@ from jnnops._check import (
     debug_check,
 )
 from jnnops._rows import in_range, signed_alike
-from jnnops._shards import as_shards, count_rows, take_sharded_rows
+from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops.activation import softplus
 from jnnops.candidate_sampling import SampledCandidates, log_uniform_candidate_sampler
 from jnnops.classification import sigmoid_cross_entropy_with_logits
@@ -216,8 +215,7 @@ def _sampled_loss(
     )
     for name, shards, rank in (("weights", weights, 2), ("biases", biases, 1)):
         check_rank(op, name, shards[0], rank)
-        if not jnp.issubdtype(shards[0].dtype, jnp.floating):
-            raise TypeError(f"{op}: `{name}` must be {FLOATING}, got {shards[0].dtype}")
+        check_floating(op, name, shards)
     rows, entries = count_rows(weights), count_rows(biases)
     if rows < num_classes:
         raise ValueError(f"{op}: `weights` must have a row for each of num_classes = {num_classes}, got {rows} rows")

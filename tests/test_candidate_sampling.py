@@ -354,6 +354,18 @@ class TestFixedUnigram:
         with pytest.raises(FileNotFoundError, match="nothing.csv"):
             nn.UnigramTable.from_vocab_file(tmp_path / "nothing.csv")
 
+    @pytest.mark.parametrize(
+        ("make", "options", "message"),
+        [
+            (nn.UnigramTable.from_unigrams, {"unigrams": ["a", "b"]}, "from_unigrams: `unigrams` must be numbers, got"),
+            (nn.UnigramTable.from_unigrams, {"unigrams": [1.0], "distortion": "1"}, "`distortion` must be a number"),
+            (nn.UnigramTable.from_vocab_file, {"vocab_file": 3}, "from_vocab_file: `vocab_file` must be a path, got 3"),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind(self, make, options, message):
+        with pytest.raises(TypeError, match=message):
+            make(**options)
+
     def test_traced_counts_are_refused(self):
         with pytest.raises(TypeError, match="UnigramTable.from_unigrams: `unigrams` and `distortion` must be static"):
             jax.jit(lambda counts: nn.UnigramTable.from_unigrams(counts).probabilities)(jnp.ones(3))

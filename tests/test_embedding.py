@@ -442,6 +442,7 @@ class TestSparseIds:
         [
             ({"weights": [[1.0], [2.0]]}, ValueError, "`weights` must be as many as `ids` in each row, got"),
             ({"ids": [[1.5]]}, TypeError, "`ids` must be an integer array, got float"),
+            ({"ids": [1, 2]}, TypeError, "`ids` must be a list of ids for each row, got"),
             ({"max_ids": 1}, ValueError, "`max_ids` must be at least 2, got 1"),
             ({"nse": 2}, ValueError, "`nse` must be at least 3, got 2"),
             ({"nse": 1, "n_batch": 1}, ValueError, "`nse` must be at least 2, got 1"),

@@ -438,6 +438,19 @@ class TestErrors:
         with pytest.raises(TypeError, match="`fun` must return a pair with `has_aux`, got"):
             value_and_grad(classes_and_biases, has_aux=True, tables=tables)(parameters(), IDS)
 
+    @pytest.mark.parametrize(
+        ("fun", "options", "message"),
+        [
+            (3, {"tables": tables}, r"`fun` must be callable as fun\(params\), got int"),
+            (one_id, {"tables": "classes"}, r"`tables` must be callable as tables\(params\), got str"),
+            (one_id, {"tables": tables, "argnums": "0"}, "`argnums` must be a static integer, got '0'"),
+            (one_id, {"tables": tables, "has_aux": 1}, "`has_aux` must be True or False, got 1"),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind(self, fun, options, message):
+        with pytest.raises(TypeError, match=f"sparse.value_and_grad: {message}"):
+            value_and_grad(fun, **options)
+
     def test_missing_argument(self):
         with pytest.raises(TypeError, match="`argnums` must name positional arguments, got 2 for 2 of them"):
             value_and_grad(classes_and_biases, argnums=2, tables=tables)(parameters(), IDS)

@@ -284,6 +284,18 @@ class TestCatchUp:
 
 class TestRefusals:
     @pytest.mark.parametrize(
+        ("transform", "options", "message"),
+        [
+            (optax.adam, {}, "`transform` must be an optax.GradientTransformation, got function"),
+            (optax.adam(0.1), {"tables": "t"}, r"`tables` must be callable as tables\(params\), got str"),
+            (optax.adam(0.1), {"catch_up": "yes"}, "`catch_up` must be True or False, got 'yes'"),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind(self, transform, options, message):
+        with pytest.raises(TypeError, match=f"sparse.lazy: {message}"):
+            lazy(transform, **{"tables": tables} | options)
+
+    @pytest.mark.parametrize(
         "transform",
         [
             optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),

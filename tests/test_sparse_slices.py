@@ -108,9 +108,15 @@ class TestApplyUpdates:
             apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], 6)})
         with pytest.raises(ValueError, match=message + r"5 rows of shape \(2,\)"):
             apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], 5, (2,))})
+        with pytest.raises(TypeError, match=r"`updates\['table'\].num_rows` must be a static integer, got '5'"):
+            apply_updates({"table": jnp.zeros((5, 3))}, {"table": dataclasses.replace(slices_of([1], 5), num_rows="5")})
         halves = jax.tree.map(lambda leaf: leaf / 2, {"table": slices_of([1], 5)})
         with pytest.raises(TypeError, match=r"`updates\['table'\]` must have integer indices"):
             apply_updates({"table": jnp.zeros((5, 3))}, halves)
+
+    def test_updates_must_be_a_pytree_like_the_parameters(self):
+        with pytest.raises(ValueError, match="sparse.apply_updates: `updates` must be a pytree like `params`, .* got"):
+            apply_updates({"table": jnp.zeros((5, 3)), "b": jnp.zeros(2)}, {"table": slices_of([1], 5)})
 
 
 class TestClipping:

@@ -69,7 +69,7 @@ class UnigramTable:
 
         Raises:
             ValueError: If a count is negative or not finite, none is positive, or an option is out of range.
-            TypeError: If ``unigrams`` is traced or an option is not static.
+            TypeError: If ``unigrams`` is traced or not numbers, or an option is not static.
 
         Example:
             >>> table = nn.UnigramTable.from_unigrams([1.0, 3.0], num_reserved_ids=1)
@@ -102,6 +102,7 @@ class UnigramTable:
 
         Raises:
             ValueError: If a line has no valid count, or as ``from_unigrams``.
+            TypeError: If ``vocab_file`` is not a path, or an option is not static.
             OSError: If the file cannot be read.
 
         Example:
@@ -117,6 +118,8 @@ class UnigramTable:
 
 
 def _read_counts(op: str, vocab_file: str | os.PathLike[str]) -> list[float]:
+    if not isinstance(vocab_file, str | os.PathLike):
+        raise TypeError(f"{op}: `vocab_file` must be a path, got {describe(vocab_file)}")
     counts = []
     with open(vocab_file, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
@@ -146,7 +149,12 @@ def _table(
     shard = as_static_int(op, "shard", shard)
     if not 0 <= shard < num_shards:
         raise ValueError(f"{op}: `shard` must be in [0, num_shards) = [0, {num_shards}), got {shard}")
-    counts = np.asarray(unigrams, np.float64)
+    if not isinstance(distortion, int | float | np.integer | np.floating):
+        raise TypeError(f"{op}: `distortion` must be a number, got {describe(distortion)}")
+    try:
+        counts = np.asarray(unigrams, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{op}: `unigrams` must be numbers, got {describe(unigrams)}") from error
     if counts.ndim != 1:
         raise ValueError(f"{op}: `unigrams` must be of rank 1, got shape {counts.shape}")
     if not np.all((counts >= 0) & np.isfinite(counts)):

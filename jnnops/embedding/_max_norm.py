@@ -5,13 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jnnops._check import FLOATING, accumulation_dtype, as_number_array, is_traced
-
-
-def check_floating(op: str, argument: str, shards: tuple[jax.Array, ...]) -> None:
-    """Raises unless the table can be scaled and averaged."""
-    if not jnp.issubdtype(shards[0].dtype, jnp.floating):
-        raise TypeError(f"{op}: `{argument}` must be {FLOATING}, got {shards[0].dtype}")
+from jnnops._check import accumulation_dtype, as_number_array, is_traced
 
 
 def as_max_norm(op: str, max_norm: Any) -> jax.Array:

@@ -8,8 +8,8 @@ from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, debug_check
 from jnnops._rows import in_range, signed
-from jnnops._shards import as_shards, count_rows, take_sharded_rows
-from jnnops.embedding._max_norm import as_max_norm, check_floating, of_each_row, scales
+from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
 
 __all__ = ["embedding_lookup"]
 

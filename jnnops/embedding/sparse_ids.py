@@ -59,6 +59,8 @@ class SparseIds(NamedTuple):
             TypeError: If ``ids`` are not integers, ``weights`` not numbers, or a size is not static.
         """
         op = "SparseIds.from_lists"
+        if not all(hasattr(row, "__len__") for row in ids):
+            raise TypeError(f"{op}: `ids` must be a list of ids for each row, got {ids!r}")
         lengths = [len(row) for row in ids]
         if weights is not None and [len(row) for row in weights] != lengths:
             raise ValueError(f"{op}: `weights` must be as many as `ids` in each row, got {weights!r} for {ids!r}")

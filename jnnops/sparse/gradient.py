@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jnnops._check import as_static_bool, as_static_ints, check_callable
 from jnnops._order import after, read_once
 from jnnops._rows import signed_alike
 from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_tapped
@@ -44,7 +45,8 @@ def value_and_grad(
     Raises:
         ValueError: In the call, if anything else happens to a table than that rows of it are looked up, or if that
             happens where its gradient cannot come out as slices, or if ``tables`` returns anything but leaves.
-        TypeError: In the call, if a table is not floating point or the result of ``fun`` is not what it should be.
+        TypeError: If an argument is not what it should be; in the call, if a table is not floating point or the result
+            of ``fun`` is not what it should be.
 
     Note:
         Lookups are those by ops of this library. They may happen under ``jit``, under ``vmap`` over the ids, in
@@ -65,11 +67,13 @@ def value_and_grad(
     References:
         ``jax.value_and_grad``; ``tf.GradientTape``, whose gradients of lookups are ``tf.IndexedSlices``.
     """
+    check_callable(_OP, "fun", fun, "fun(params)")
+    check_callable(_OP, "tables", tables, "tables(params)")
+    numbers, single = as_static_ints(_OP, "argnums", argnums), not isinstance(argnums, Sequence)
+    has_aux = as_static_bool(_OP, "has_aux", has_aux)
 
     @functools.wraps(fun)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        single = isinstance(argnums, int)
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         if not all(-len(args) <= number < len(args) for number in numbers):
             raise TypeError(f"{_OP}: `argnums` must name positional arguments, got {argnums!r} for {len(args)} of them")
 

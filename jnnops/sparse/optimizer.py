@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jnnops._check import accumulation_dtype, describe
+from jnnops._check import accumulation_dtype, as_static_bool, check_callable, describe
 from jnnops._order import after, read_once
 from jnnops._rows import in_range, take_rows
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
@@ -67,6 +67,7 @@ def lazy(
         ValueError: In ``update``, if the gradient of a table is not made of slices or any other one is, if the
             transformation mixes rows (``optax.clip_by_global_norm``; see :func:`clip_by_global_norm`) or postpones
             updates (``optax.MultiSteps``), or if ``catch_up`` is given and a state does more than decay.
+        TypeError: If an argument is not what it should be.
 
     Example:
         >>> optimizer = nn.sparse.lazy(optax.adagrad(0.1), tables=lambda p: p["table"])
@@ -81,6 +82,10 @@ def lazy(
     References:
         ``tf.raw_ops.ResourceSparseApplyAdagradV2`` and its kin; ``LazyAdam`` of TensorFlow Addons.
     """
+    if not isinstance(transform, optax.GradientTransformation):
+        raise TypeError(f"{_OP}: `transform` must be an optax.GradientTransformation, got {type(transform).__name__}")
+    check_callable(_OP, "tables", tables, "tables(params)")
+    catch_up = as_static_bool(_OP, "catch_up", catch_up)
     transform = optax.with_extra_args_support(transform)
     known: dict[Any, Any] = {}  # what `study` returned, by the parameters it was asked about
 

@@ -10,7 +10,7 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_number_array
+from jnnops._check import accumulation_dtype, as_number_array, as_static_int
 from jnnops._rows import add_rows, in_range, signed, take_rows
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ def apply_updates(params: T, updates: Any) -> T:
         The new parameters, in the dtypes of ``params``.
 
     Raises:
-        ValueError: If slices do not fit their table.
+        ValueError: If slices do not fit their table, or ``updates`` is another pytree.
 
     Example:
         >>> updates = {"table": nn.sparse.IndexedSlices(jnp.array([1]), jnp.array([5.0]), num_rows=3)}
@@ -140,6 +140,14 @@ def apply_updates(params: T, updates: Any) -> T:
         wide = jnp.promote_types(rows.dtype, slices.values.dtype)
         return put_rows(table, slices.indices, rows.astype(wide) + slices.values.astype(wide))
 
+    def structure(tree: Any) -> Any:
+        return jax.tree.structure(tree, is_leaf=lambda leaf: leaf is None or is_slices(leaf))
+
+    if structure(updates) != structure(params):
+        raise ValueError(
+            f"sparse.apply_updates: `updates` must be a pytree like `params`, {structure(params)}, got "
+            f"{structure(updates)}"
+        )
     return jax.tree_util.tree_map_with_path(apply, params, updates, is_leaf=lambda leaf: leaf is None)
 
 
@@ -226,6 +234,7 @@ def is_slices(leaf: Any) -> bool:
 
 def check_slices(op: str, argument: str, slices: IndexedSlices, table: Any = None) -> None:
     """Raises unless the slices make sense, and fit the table if one is given."""
+    as_static_int(op, f"{argument}.num_rows", slices.num_rows, minimum=0)
     indices, values = jnp.asarray(slices.indices), jnp.asarray(slices.values)
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(f"{op}: `{argument}` must have integer indices, got {indices.dtype}")
