@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from jnnops._debug import checked_p
+from jnnops._primitives.checked import checked_p
 
 FLOATING = "floating point (float16, bfloat16, float32 or float64)"
 

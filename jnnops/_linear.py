@@ -27,7 +27,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jnnops import _linear_cpu
 from jnnops._check import accumulation_dtype
-from jnnops._varying import vary_alike, zeros_varying_like
+from jnnops._primitives.varying import vary_alike, zeros_varying_like
 from jnnops._window import Window
 
 # T's arguments that each primitive takes, and the one that its result stands for

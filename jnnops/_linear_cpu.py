@@ -21,7 +21,7 @@ from jax import lax
 
 from jnnops import _linear_depthwise as depthwise
 from jnnops import _linear_strided as strided
-from jnnops._varying import zeros_varying_like
+from jnnops._primitives.varying import zeros_varying_like
 from jnnops._window import Window, pad_cells
 
 Ints = tuple[int, ...]

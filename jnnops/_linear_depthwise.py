@@ -18,8 +18,8 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
+from jnnops._primitives.varying import zeros_varying_like
 from jnnops._taps import sum_over_outputs, window_cells
-from jnnops._varying import zeros_varying_like
 from jnnops._window import Window, pad_cells
 
 MAX_TAPS = 64  # the code grows with the taps, the members of a group and the outputs of a channel

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jnnops._varying import vary_alike
+from jnnops._primitives.varying import vary_alike
 
 Operation = Callable[..., jax.Array]
 

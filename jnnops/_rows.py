@@ -21,7 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jnnops._check import accumulation_dtype
-from jnnops._varying import vary_alike, zeros_varying_like
+from jnnops._primitives.varying import vary_alike, zeros_varying_like
 
 # take_rows(table, ids) -> rows
 take_rows_p = Primitive("take_rows")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops._varying import vary_alike
+from jnnops._primitives.varying import vary_alike
 from jnnops._window import Window
 
 # Code grows with the taps that are unrolled, so of larger windows only the last axes are, as many as have no more taps.

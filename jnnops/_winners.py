@@ -21,8 +21,8 @@ from jax import lax
 
 from jnnops._check import accumulation_dtype
 from jnnops._pairs import linear_pair, merging_into
+from jnnops._primitives.varying import zeros_varying_like
 from jnnops._taps import UNROLLED_TAPS, fold_taps, sum_over_outputs
-from jnnops._varying import zeros_varying_like
 from jnnops._window import Window, axis_cells, pad_cells
 
 NO_WINNER = -1

@@ -27,8 +27,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jnnops._check import as_number_arrays, as_static_int, check_rank, check_shape
+from jnnops._primitives.varying import vary_alike
 from jnnops._taps import fold_taps
-from jnnops._varying import vary_alike
 from jnnops._window import Window, is_channels_last, move_channels, pad_cells, resolve_window
 from jnnops._winners import NO_WINNER, first_real_cells, take_taps, take_winners, winners_dtype
 

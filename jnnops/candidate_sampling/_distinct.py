@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops._varying import zeros_varying_like
+from jnnops._primitives.varying import zeros_varying_like
 from jnnops.candidate_sampling._random import random_words
 
 # Draws are counted by blocks of this size.

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_int, is_traced
-from jnnops._order import after, read_once
+from jnnops._primitives.order import after, read_once
 from jnnops.candidate_sampling._distinct import Distribution
 from jnnops.candidate_sampling._random import random_words, scale_words
 from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, sample, valid_ids

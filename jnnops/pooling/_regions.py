@@ -24,7 +24,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jnnops._check import accumulation_dtype
-from jnnops._varying import vary_alike, zeros_varying_like
+from jnnops._primitives.varying import vary_alike, zeros_varying_like
 
 # Up to this many cells all gathers of a fold make one pass; larger regions take a loop with so many in each turn.
 UNROLLED_CELLS = 9

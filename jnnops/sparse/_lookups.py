@@ -19,9 +19,10 @@ from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.sharding import Sharding
 
-from jnnops._order import first_of, read_once
+from jnnops._primitives.order import first_of, read_once
+from jnnops._primitives.releases import bind_again, called_jaxpr, scan_counts
+from jnnops._primitives.varying import zeros_of
 from jnnops._rows import take_rows_p
-from jnnops._varying import zeros_of
 from jnnops.sparse._tables import DENSE
 
 _LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))
@@ -91,21 +92,16 @@ def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], 
             rows: Any = eqn.outvars[0].aval
             found.append(Lookup(number, rows, rows.shape))
         elif eqn.primitive.name in _JIT + _CHECKPOINT:
-            found.append(find_lookups(_called(eqn), numbers, describe))
-        elif eqn.primitive.name == "scan" and max(numbers[eqn.params["num_consts"] :], default=DENSE) == DENSE:
+            found.append(find_lookups(called_jaxpr(eqn.params["jaxpr"]), numbers, describe))
+        elif eqn.primitive.name == "scan" and max(numbers[scan_counts(eqn.params)[0] :], default=DENSE) == DENSE:
             repeat = functools.partial(Lookup.repeated, times=eqn.params["length"])
-            found.append(jax.tree.map(repeat, find_lookups(_called(eqn), numbers, describe)))
+            found.append(jax.tree.map(repeat, find_lookups(called_jaxpr(eqn.params["jaxpr"]), numbers, describe)))
         else:
             raise ValueError(f"{describe(number)}, {_complaint(eqn.primitive.name)} ({_place(eqn)})")
     for atom in jaxpr.outvars:
         if not isinstance(atom, Literal) and atom in number_of:
             raise ValueError(f"{describe(number_of[atom])}, but the function returns it")
     return found
-
-
-def _called(eqn: JaxprEqn) -> Jaxpr:
-    inner = eqn.params["jaxpr"]
-    return inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
 
 
 def _complaint(primitive: str) -> str:
@@ -155,9 +151,9 @@ def run_tapped(
         scope = source_info_util.current_name_stack() + eqn.source_info.name_stack
         with source_info_util.user_context(eqn.source_info.traceback, name_stack=scope), eqn.ctx.manager:
             if not any(used) or eqn.primitive.name == "stop_gradient":
-                outputs = _bind(eqn, inputs)
+                outputs = bind_again(eqn, inputs)
             elif eqn.primitive is take_rows_p:
-                rows = read_once(_bind(eqn, inputs)[0])
+                rows = read_once(bind_again(eqn, inputs)[0])
                 outputs = [rows + next(remaining)]
                 found.append(Made(inputs[1], first_of(rows)))
             else:
@@ -165,13 +161,6 @@ def run_tapped(
                 found.append(made)
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [atom.val if isinstance(atom, Literal) else values[atom] for atom in jaxpr.outvars], found
-
-
-def _bind(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
-    bound = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a tuple before jax 0.10
-    outputs = eqn.primitive.bind(*functions, *inputs, **params)
-    return outputs if eqn.primitive.multiple_results else [outputs]
 
 
 def _tapped_call(eqn: JaxprEqn, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
@@ -210,7 +199,7 @@ def _tapped_jit(
 
 
 def _tapped_scan(params: Any, tables: tuple[bool, ...], taps: Any, *arguments: Any) -> tuple[list[Any], list[Any]]:
-    num_consts, num_carry = params["num_consts"], params["num_carry"]
+    num_consts, num_carry = scan_counts(params)
     consts, start = arguments[:num_consts], arguments[num_consts : num_consts + num_carry]
 
     def step(carry: Any, slices: Any) -> Any:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jnnops._check import as_static_bool, as_static_ints, check_callable
-from jnnops._order import after, read_once
+from jnnops._primitives.order import after, read_once
 from jnnops._rows import signed_alike
 from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_tapped
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers

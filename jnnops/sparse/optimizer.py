@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jnnops._check import accumulation_dtype, as_static_bool, check_callable, describe
-from jnnops._order import after, read_once
+from jnnops._primitives.order import after, read_once
 from jnnops._rows import in_range, take_rows
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse._transforms import decay_factors, study

@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from jnnops._primitives.releases import make_vary, varying_axes
 
 
 def vary_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -20,22 +21,13 @@ def zeros_varying_like(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def zeros_of(aval: Any, shape: tuple[int, ...]) -> jax.Array:
     """Zeros of the dtype of an abstract value that vary as it does."""
-    return _vary(jnp.zeros(shape, aval.dtype), _axes_of(aval))
+    return _vary(jnp.zeros(shape, aval.dtype), varying_axes(aval))
 
 
 def _varying_axes(array: jax.Array) -> frozenset[Any]:
-    return _axes_of(jax.typeof(array))
-
-
-def _axes_of(aval: Any) -> frozenset[Any]:
-    # the second before jax 0.10
-    return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
+    return varying_axes(jax.typeof(array))
 
 
 def _vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
     missing = tuple(axes - _varying_axes(array))
-    if not missing:
-        return array
-    if hasattr(lax, "pcast"):
-        return lax.pcast(array, missing, to="varying")
-    return lax.pvary(array, missing)  # before jax 0.9  # pyright: ignore[reportAttributeAccessIssue]
+    return make_vary(array, missing) if missing else array

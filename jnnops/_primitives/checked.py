@@ -2,17 +2,17 @@
 
 ``jax.experimental.checkify.debug_check`` would do, but it leaves an effect in the program that ``jax.export`` cannot
 serialise, so that no model with an embedding or a sequence length could be saved. This primitive has no effect:
-compiled it is nothing at all, and its rule in checkify's table turns it into a check. That table is not public API;
-``tests/test_check.py`` tells if a JAX release moves it.
+compiled it is nothing at all, and its rule in checkify's table turns it into a check.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax._src import checkify
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from jnnops._primitives.releases import report_to_checkify
 
 # checked(value, holds, *, message) -> value
 checked_p = Primitive("checked")
@@ -41,14 +41,7 @@ def _batch(arguments: Any, axes: Any, *, message: str) -> Any:
     return checked_p.bind(value, holds, message=message), axis
 
 
-def _report(error: Any, enabled_errors: Any, value: jax.Array, holds: jax.Array, *, message: str) -> Any:
-    if checkify.FailedCheckError in enabled_errors:
-        failure = checkify.FailedCheckError(checkify.get_traceback(), message)
-        error = checkify.assert_func(error, jnp.logical_not(holds), failure)
-    return error, value
-
-
 ad.primitive_jvps[checked_p] = _jvp
 batching.primitive_batchers[checked_p] = _batch
 mlir.register_lowering(checked_p, lambda context, value, holds, *, message: [value])
-checkify.error_checks[checked_p] = _report
+report_to_checkify(checked_p, lambda holds: holds)

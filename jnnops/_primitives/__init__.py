@@ -1,0 +1,1 @@
+"""What the library needs of JAX's machinery, one module for what depends on its release."""

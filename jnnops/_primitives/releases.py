@@ -1,0 +1,75 @@
+"""All that depends on a release of JAX, from 0.8.0 to 0.12.0.1, and every private name of JAX that the library uses.
+
+| what | where it is used | changed in | the test that tells when it moves |
+|---|---|---|---|
+| ``jax._src.checkify``: ``error_checks``, ``assert_func``, ``get_traceback``, ``FailedCheckError`` | ``_primitives/checked.py`` | 0.12 hands rules a context first | ``tests/internals/test_releases.py`` |
+| parameters ``num_consts`` and ``num_carry`` of ``scan`` | ``sparse/_lookups.py`` | 0.11 has ``ft_in`` | the same |
+| other parameters of ``scan``, ``jit``, ``checkpoint`` | ``sparse/_lookups.py`` | | the same |
+| ``Primitive.get_bind_params`` | ``sparse/_lookups.py`` | 0.10 returns no functions | the same |
+| axes of a ``shard_map`` over which a value varies | ``_primitives/varying.py`` | 0.9 has ``lax.pcast``, 0.10 ``manual_axis_type`` | the same |
+
+A newer release is supported once the suite passes with it.
+"""  # noqa: E501
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax._src import checkify
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
+
+
+def report_to_checkify(primitive: Primitive, holds_of: Callable[..., jax.Array]) -> None:
+    """Makes ``checkify`` turn an effect-free primitive that returns its first argument into a check.
+
+    Args:
+        primitive: ``primitive(value, *arguments, message)``, which is ``value``.
+        holds_of: What must be true, of the other arguments.
+    """
+
+    def rule(*given: Any, message: str) -> Any:
+        # a context is the first argument, also of `assert_func`, from jax 0.12
+        context = given[:1] if not isinstance(given[0], checkify.Error) else ()
+        error, enabled_errors, value, *arguments = given[len(context) :]
+        if checkify.FailedCheckError in enabled_errors:
+            failure = checkify.FailedCheckError(checkify.get_traceback(), message)
+            assert_func: Any = checkify.assert_func
+            error = assert_func(*context, error, jnp.logical_not(holds_of(*arguments)), failure)
+        return error, value
+
+    checkify.error_checks[primitive] = rule
+
+
+def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """How many of the arguments of a ``scan`` are constants, and how many its carry."""
+    if "num_consts" in params:  # before jax 0.11
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def called_jaxpr(inner: Any) -> Jaxpr:
+    """The program that a call runs, without its constants; from jax 0.11 there is one class for both."""
+    return inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+
+
+def bind_again(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The results of an operation of a program, of other inputs."""
+    bound = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a tuple before jax 0.10
+    outputs = eqn.primitive.bind(*functions, *inputs, **params)
+    return outputs if eqn.primitive.multiple_results else [outputs]
+
+
+def varying_axes(aval: Any) -> frozenset[Any]:
+    """The axes of a ``shard_map`` over which an abstract value varies; ``vma`` before jax 0.10."""
+    return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
+
+
+def make_vary(array: jax.Array, axes: tuple[Any, ...]) -> jax.Array:
+    """The array, varying over further axes."""
+    if hasattr(lax, "pcast"):
+        return lax.pcast(array, axes, to="varying")
+    return lax.pvary(array, axes)  # before jax 0.9  # pyright: ignore[reportAttributeAccessIssue]
