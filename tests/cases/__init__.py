@@ -1,1 +1,1 @@
-"""The cases of ``op_cases.CASES``, one module for each room of the library."""
+"""The cases of every op, a folder for each room of the library; ``machinery.registry`` finds them."""

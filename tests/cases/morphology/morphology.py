@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from op_case import Case, bad, integers
+from machinery.case import Case, bad, integers
 
 import jnnops as nn
 
@@ -81,6 +81,7 @@ def windows(op, argument, oracle):
             label=label,
             oracle=functools.partial(dtype_oracle, **options) if dtype_oracle else None,
             batched=(argument,),
+            rounding_chooses=True,
             bad=()
             if label
             else (
@@ -113,15 +114,30 @@ def composed(op, oracle, order=2):
     """The ops that keep the size; TensorFlow's composition is one with windows of odd size only."""
     arrays = {"input": distinct(2, 5, 6, 2), "filters": element(3, 3, 2)}
     return [
-        Case(op, arrays, oracle=oracle, batched=("input",), bad=bad_image("input"), order=order),
+        Case(
+            op,
+            arrays,
+            oracle=oracle,
+            batched=("input",),
+            bad=bad_image("input"),
+            order=order,
+            rounding_chooses=True,
+        ),
         Case(
             op,
             {"input": np.moveaxis(arrays["input"], -1, 1), "filters": arrays["filters"]},
             {"data_format": "NCHW"},
             label="NCHW",
             oracle=channels_first(oracle),
+            rounding_chooses=True,
         ),
-        Case(op, {"input": distinct(1, 6, 7, 1), "filters": element(2, 3, 1)}, {"dilations": (2, 1)}, label="dilated"),
+        Case(
+            op,
+            {"input": distinct(1, 6, 7, 1), "filters": element(2, 3, 1)},
+            {"dilations": (2, 1)},
+            label="dilated",
+            rounding_chooses=True,
+        ),
     ]
 
 

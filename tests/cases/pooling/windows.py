@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from op_case import Case, bad, integers, normal
+from machinery.case import Case, bad, integers, normal
 
 import jnnops as nn
 
