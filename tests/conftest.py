@@ -1,8 +1,9 @@
 """The session's settings: 8 simulated devices, fast compiling, JAX's strict modes, and who runs which tests."""
 
 import os
+import re
 import resource
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,24 +21,38 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _peaks: dict[str, float] = {}
 
 
-def group_of(item: pytest.Item) -> str:
-    """The op of a generic test, whose programs a worker keeps; the file of any other test."""
-    case = getattr(item, "callspec", None) and item.callspec.params.get("case")  # pyright: ignore
-    return case.op.__name__ if hasattr(case, "op") else str(item.path)
+def group_of(nodeid: str) -> str:
+    """The op of a generic test, with which its parameters begin; the file of any other test."""
+    file, _, test = nodeid.partition("::")
+    op = re.search(r"\[(\w+)", test)
+    return op[1] if op and "properties" in Path(file).parts else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests of an op next to each other and on one worker."""
-    order = {group: number for number, group in enumerate(dict.fromkeys(map(group_of, items)))}
-    items.sort(key=lambda item: order[group_of(item)])
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    """Puts the tests of a group next to each other."""
+    order = {group: number for number, group in enumerate(dict.fromkeys(group_of(item.nodeid) for item in items))}
+    items.sort(key=lambda item: order[group_of(item.nodeid)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps a group on one worker of pytest-xdist, so that its programs are compiled once.
+
+    ``--dist=loadgroup`` would do, but the groups of pytest-xdist 3.8.0 have no effect with pytest 9.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Frees the programs of an op, or of a file, once its tests are over."""
-    if nextitem is None or group_of(nextitem) != group_of(item):
+    if nextitem is None or group_of(nextitem.nodeid) != group_of(item.nodeid):
         programs.forget()
 
 
@@ -61,5 +76,5 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Prints the peak of every process."""
-    peaks: Iterable[str] = (f"{name} {peak:.2f} GB" for name, peak in sorted(_peaks.items()))
-    terminalreporter.write_line(f"peak memory: {', '.join(peaks)}")
+    peaks = ", ".join(f"{name} {peak:.2f} GB" for name, peak in sorted(_peaks.items()))
+    terminalreporter.write_line(f"peak memory: {peaks}")

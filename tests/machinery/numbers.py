@@ -62,8 +62,10 @@ def dot(a: Any, b: Any) -> float:
 def few_values(array: np.ndarray) -> np.ndarray:
     """An array of the same shape with three values only, so that windows tie; positive if all were positive.
 
-    One of the values is 0, where most activations have their kink.
+    One of the values is 0, where most activations have their kink. A single number has nothing to tie with.
     """
+    if array.ndim == 0:
+        return array
     if np.all(array > 0):
         return np.round(array * 4) % 3 / 2 + 0.5
     return np.round(array) % 3 - 1

@@ -70,7 +70,7 @@ def program(case: Case):
 
 
 @share
-def derivatives(case: Case, at_ties: bool = False):
+def derivatives(case: Case, at_ties: bool):
     """The results of the program in float64, and its two directions."""
     with jax.enable_x64(True):
         x, rest = case.split((case.at_ties() if at_ties else case).cast(jnp.float64))
@@ -95,14 +95,14 @@ def assert_modes_agree(case: Case, at_ties: bool) -> None:
 
 @differentiable_case
 def test_first_derivatives_are_finite_differences(case):
-    found, _, _ = derivatives(case)
+    found, _, _ = derivatives(case, False)
     differences = [(y[1] - y[2]) / (2 * STEP) for y in found["results"]]
     assert_near(found["forward"], differences, 1e-6, "forward mode, finite differences")
 
 
 @each(case for case in DIFFERENTIABLE if case.order == 2)
 def test_second_derivatives_are_finite_differences_of_the_gradient(case):
-    found, _, _ = derivatives(case)
+    found, _, _ = derivatives(case, False)
     differences = {name: (g[1] - g[2]) / (2 * STEP) for name, g in found["gradients"].items()}
     assert_near(found["forward_over_reverse"], differences, 1e-6, "forward over reverse mode, finite differences")
 

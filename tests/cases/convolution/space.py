@@ -141,6 +141,8 @@ CASES = [
         {"dilation_rate": [2, 3], "padding": "VALID", "op": widest, "spatial_dims": [1, 3]},
         label="other-dims",
         oracle=tf_widest,
+        # the maxima of this case are jnp's, which share the gradient between ties
+        ties=False,
     ),
     Case(
         nn.with_space_to_batch,
