@@ -9,34 +9,26 @@ A table is ``[num_rows, *row_shape]``, ids are integers of any shape, and ``rows
 id out of range takes a row of zeros and adds nothing. The primitives' ids are int32 or int64.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 from jnnops._check import accumulation_dtype
-from jnnops._primitives.varying import vary_alike, zeros_varying_like
-
-# take_rows(table, ids) -> rows
-take_rows_p = Primitive("take_rows")
-# add_rows(rows, ids, *, num_rows) -> table
-add_rows_p = Primitive("add_rows")
+from jnnops._primitives.linear import Operation, linear_pair
+from jnnops._primitives.varying import zeros_varying_like
 
 
 def take_rows(table: jax.Array, ids: jax.Array) -> jax.Array:
     """The row of each id: ``[*ids.shape, *row_shape]``; zeros for ids out of range."""
-    return take_rows_p.bind(*vary_alike(table, signed(ids)))  # pyright: ignore[reportReturnType]
+    return TAKE(table, signed(ids), num_rows=table.shape[0])
 
 
 def add_rows(rows: jax.Array, ids: jax.Array, num_rows: int) -> jax.Array:
     """A table of zeros to which each row is added at its id: ``[num_rows, *row_shape]``, summed in float32 at least."""
-    return add_rows_p.bind(*vary_alike(rows, signed(ids)), num_rows=num_rows)  # pyright: ignore[reportReturnType]
+    return ADD(rows, signed(ids), num_rows=num_rows)
 
 
 def signed(ids: jax.Array) -> jax.Array:
@@ -67,7 +59,7 @@ def _take(table: jax.Array, ids: jax.Array, none: int = 0) -> jax.Array:
     return lax.gather(table, ids[..., None], dimensions, (1, *row_shape), mode="fill", fill_value=none)
 
 
-def _add(rows: jax.Array, ids: jax.Array, *, num_rows: int) -> jax.Array:
+def _add_rows(rows: jax.Array, ids: jax.Array, *, num_rows: int) -> jax.Array:
     row_shape = rows.shape[ids.ndim :]
     if not num_rows or not rows.size:
         return zeros_varying_like(rows, (num_rows, *row_shape))
@@ -90,7 +82,7 @@ def _add_to_large_table(rows: jax.Array, ids: jax.Array, num_rows: int) -> jax.A
 
 
 def _sum_by_id(rows: jax.Array, ids: jax.Array, num_rows: int) -> jax.Array:
-    """``_add`` for ids of rank 1, in the dtype of sums."""
+    """``_add_rows`` for ids of rank 1, in the dtype of sums."""
     wide = rows.astype(accumulation_dtype(rows.dtype))
     table = jnp.zeros((num_rows, *rows.shape[1:]), wide.dtype)
     return lax.scatter_add(table, ids[:, None], wide, _scattered(rows), mode="drop")
@@ -103,26 +95,31 @@ def _scattered(rows: jax.Array) -> lax.ScatterDimensionNumbers:
     )
 
 
-def _batch_take(arguments: Any, axes: Any) -> Any:
+def _take_rows(table: jax.Array, ids: jax.Array, *, num_rows: int) -> jax.Array:
+    del num_rows
+    return _take(table, ids)
+
+
+def _batch_take(take: Operation, arguments: Any, axes: Any, *, num_rows: int) -> tuple[jax.Array, int]:
     (table, ids), (table_axis, ids_axis) = arguments, axes
     if table_axis is None:
-        return take_rows(table, jnp.moveaxis(ids, ids_axis, 0)), 0
+        return take(table, jnp.moveaxis(ids, ids_axis, 0), num_rows=num_rows), 0
     if ids_axis is None:  # wider rows
-        return take_rows(jnp.moveaxis(table, table_axis, 1), ids), ids.ndim
+        return take(jnp.moveaxis(table, table_axis, 1), ids, num_rows=num_rows), ids.ndim
     # one table after the other
     tables = jnp.moveaxis(table, table_axis, 0)
-    ids = _ids_of_stack(jnp.moveaxis(ids, ids_axis, 0), tables.shape[1])
-    return take_rows(tables.reshape(-1, *tables.shape[2:]), ids), 0
+    ids = _ids_of_stack(jnp.moveaxis(ids, ids_axis, 0), num_rows)
+    return take(tables.reshape(-1, *tables.shape[2:]), ids, num_rows=tables.shape[0] * num_rows), 0
 
 
-def _batch_add(arguments: Any, axes: Any, *, num_rows: int) -> Any:
+def _batch_add(add: Operation, arguments: Any, axes: Any, *, num_rows: int) -> tuple[jax.Array, int]:
     (rows, ids), (rows_axis, ids_axis) = arguments, axes
     if ids_axis is None:  # wider rows
-        return add_rows(jnp.moveaxis(rows, rows_axis, ids.ndim), ids, num_rows), 1
+        return add(jnp.moveaxis(rows, rows_axis, ids.ndim), ids, num_rows=num_rows), 1
     ids = jnp.moveaxis(ids, ids_axis, 0)
     size = ids.shape[0]
     rows = jnp.broadcast_to(rows, (size, *rows.shape)) if rows_axis is None else jnp.moveaxis(rows, rows_axis, 0)
-    stack = add_rows(rows, _ids_of_stack(ids, num_rows), size * num_rows)
+    stack = add(rows, _ids_of_stack(ids, num_rows), num_rows=size * num_rows)
     return stack.reshape(size, num_rows, *stack.shape[1:]), 0
 
 
@@ -137,31 +134,5 @@ def _ids_of_stack(ids: jax.Array, num_rows: int) -> jax.Array:
     return jnp.where(in_range(ids, num_rows), ids + first, -1)
 
 
-def _register(primitive: Primitive, implementation: Callable[..., jax.Array], batch: Any, transpose: Any) -> None:
-    @functools.partial(jax.jit, static_argnames=("num_rows",))
-    def run(*arrays: jax.Array, **params: Any) -> Any:
-        return primitive.bind(*arrays, **params)
-
-    def abstract(*avals: Any, **params: Any) -> Any:
-        return jax.make_jaxpr(functools.partial(implementation, **params))(*avals).out_avals[0]
-
-    primitive.def_impl(run)
-    primitive.def_abstract_eval(abstract)
-    ad.deflinear2(primitive, transpose)
-    # linear in the first argument; the ids have no tangent
-    ad.defjvp(primitive, lambda tangent, _, ids, **params: primitive.bind(*vary_alike(tangent, ids), **params), None)
-    batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(implementation, multiple_results=False))
-
-
-def _transpose_take(rows: Any, table: Any, ids: Any) -> Any:
-    return add_rows(rows, ids, table.aval.shape[0]), None
-
-
-def _transpose_add(table: Any, rows: Any, ids: Any, *, num_rows: int) -> Any:
-    del num_rows
-    return take_rows(table, ids), None
-
-
-_register(take_rows_p, _take, _batch_take, _transpose_take)
-_register(add_rows_p, _add, _batch_add, _transpose_add)
+# (table, ids, *, num_rows) -> rows, and its transpose (rows, ids, *, num_rows) -> table
+TAKE, ADD = linear_pair(_take_rows, _add_rows, _batch_take, _batch_add)

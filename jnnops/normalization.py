@@ -26,7 +26,7 @@ from jnnops._check import (
     check_choice,
     check_shape,
 )
-from jnnops._window import is_channels_last
+from jnnops._windows.layout import is_channels_last
 
 __all__ = [
     "FusedBatchNormResult",

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_float_array, as_key, as_static_int, as_static_ints, join_alternatives
-from jnnops._window import DATA_FORMATS, explicit_padding, is_channels_last, resolve_ints
+from jnnops._windows.geometry import explicit_padding, resolve_ints
+from jnnops._windows.layout import DATA_FORMATS, is_channels_last
 from jnnops.activation import bias_add
 from jnnops.convolution import convolution
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static

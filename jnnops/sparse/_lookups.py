@@ -22,7 +22,7 @@ from jax.sharding import Sharding
 from jnnops._primitives.order import first_of, read_once
 from jnnops._primitives.releases import bind_again, called_jaxpr, scan_counts
 from jnnops._primitives.varying import zeros_of
-from jnnops._rows import take_rows_p
+from jnnops._rows import TAKE
 from jnnops.sparse._tables import DENSE
 
 _LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))
@@ -88,7 +88,7 @@ def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], 
         number = max(numbers, default=DENSE)
         if number == DENSE or eqn.primitive.name == "stop_gradient":
             continue
-        if eqn.primitive is take_rows_p:
+        if eqn.primitive is TAKE.primitive:
             rows: Any = eqn.outvars[0].aval
             found.append(Lookup(number, rows, rows.shape))
         elif eqn.primitive.name in _JIT + _CHECKPOINT:
@@ -152,7 +152,7 @@ def run_tapped(
         with source_info_util.user_context(eqn.source_info.traceback, name_stack=scope), eqn.ctx.manager:
             if not any(used) or eqn.primitive.name == "stop_gradient":
                 outputs = bind_again(eqn, inputs)
-            elif eqn.primitive is take_rows_p:
+            elif eqn.primitive is TAKE.primitive:
                 rows = read_once(bind_again(eqn, inputs)[0])
                 outputs = [rows + next(remaining)]
                 found.append(Made(inputs[1], first_of(rows)))

@@ -2,15 +2,13 @@
 
 XLA runs grouped convolutions there as scalar loops. A sum over the taps of shifted slices, each times its weights, is
 elementwise, which XLA fuses and vectorises over the channels. With more than one channel for each group it is the sum
-over the members of the groups: 3x3, 28x28, 128 channels in 32 groups: 8.2 -> 3.7 against products of matrices; in 64
-groups: 6.9 -> 1.7, its input gradient 6.7 -> 1.6, its filter gradient 15.5 -> 4.9.
+over the members of the groups.
 """
 
-import dataclasses
 import functools
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +17,13 @@ from jax import lax
 
 from jnnops._check import accumulation_dtype
 from jnnops._primitives.varying import zeros_varying_like
-from jnnops._taps import sum_over_outputs, window_cells
-from jnnops._window import Window, pad_cells
+from jnnops._windows.geometry import Window
+from jnnops._windows.layout import pad_cells
+from jnnops._windows.taps import sum_over_outputs, window_cells
 
 MAX_TAPS = 64  # the code grows with the taps, the members of a group and the outputs of a channel
 MAX_MEMBERS = {"forward": 4, "gradient": 2}  # of a group; with more, products of matrices win
-PRODUCTS = 16  # that one kernel of the filter gradient sums
+PRODUCTS = 16  # that one kernel of the filter gradient sums; XLA does not vectorise a sum of fewer
 
 
 def fits(window: Window, groups: int, channels: int, outputs: int, *, direction: str) -> bool:
@@ -80,51 +79,71 @@ def _input_gradient(y: jax.Array, w: jax.Array, window: Window, channels: int) -
     return x.astype(y.dtype)
 
 
+class _Blocks(NamedTuple):
+    """How the outputs are cut into blocks for the steps of a filter gradient.
+
+    Attributes:
+        images: Of one block.
+        rows: Of one block.
+        kept: How many of its rows are not summed in a step.
+        number: Of blocks of the same images.
+    """
+
+    images: int
+    rows: int
+    kept: int
+    number: int
+
+
+def _cut(batch: int, window: Window) -> _Blocks:
+    outputs = window.dimensions[0].outputs
+    images = max(n for n in (1, 2, 4) if batch % n == 0)
+    summed = min(PRODUCTS // images, outputs)
+    kept = 1 if window.rank > 1 else -(-outputs // summed)  # of sequences, which have no columns
+    return _Blocks(images, summed * kept, kept, -(-outputs // (summed * kept)))
+
+
 def _filter_gradient(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
     """The transpose in the filters: for each tap the sum of the products of its slices with the cotangent.
 
     A step takes a few rows of a few images, which stay in the cache for all taps, and adds them up for each column and
-    channel; only at the end the columns are summed. A sum of fewer products XLA does not vectorise: 3x3, 56x56, 128
-    channels: 8 products 17.8, 16 products 8.1; 5x5: 42 and 14. Without steps these are 13 and 53.
+    channel; only at the end the columns are summed.
     """
-    dtype, wide = x.dtype, accumulation_dtype(x.dtype)
-    batch, channels = y.shape[0], y.shape[-1]
-    (_, outputs, size, stride, dilation, (before, _)), *_ = window.dimensions()
-    others, paddings = window.output_shape[1:], window.padding[1:]
-    images = max(n for n in (1, 2, 4) if batch % n == 0)
-    rows = min(PRODUCTS // images, outputs)  # that are summed
-    kept = 1 if others else -(-outputs // rows)  # that are not, where there are no columns
-    block = rows * kept
-    blocks = -(-outputs // block)
-    seen, all_seen = ((count - 1) * stride + (size - 1) * dilation + 1 for count in (block, block * blocks))
-    x = pad_cells(_repeat_channels(x, channels), [(before, all_seen - before - x.shape[1]), *paddings])
-    y = pad_cells(y, [(0, block * blocks - outputs), *[(0, 0)] * len(others)])
-    part_window = dataclasses.replace(window, output_shape=(block, *others))
+    dtype, wide, channels = x.dtype, accumulation_dtype(x.dtype), y.shape[-1]
+    dim, others = window.dimensions[0], window.after_first()
+    blocks = _cut(y.shape[0], window)
+    seen, all_seen = dim.cells_of(blocks.rows), dim.cells_of(blocks.rows * blocks.number)
+    x = _repeat_channels(x, channels)
+    x = pad_cells(x, [(dim.before, all_seen - dim.before - x.shape[1]), *others.padding])
+    y = pad_cells(y, [(0, blocks.rows * blocks.number - dim.outputs), *[(0, 0)] * others.rank])
+    part_window = window.replace(stop=1, outputs=blocks.rows)
     taps = list(itertools.product(*map(range, window.size)))
-    zero = np.int32(0)
 
     def add(step: Any, totals: list[jax.Array]) -> list[jax.Array]:
-        step = lax.convert_element_type(step, np.int32)
-        image, row = lax.div(step, np.int32(blocks)) * images, lax.rem(step, np.int32(blocks)) * block
-
-        def take(array: jax.Array, row: Any, count: int) -> jax.Array:
-            start, sizes = (image, row, *[zero] * (y.ndim - 2)), (images, count, *array.shape[2:])
-            return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
-
-        some_x, some_y = lax.optimization_barrier((take(x, row * stride, seen), take(y, row, block)))
+        some_x, some_y = lax.optimization_barrier(
+            (_take_block(x, step, blocks, seen, dim.stride), _take_block(y, step, blocks, blocks.rows))
+        )
         found = []
         for tap, total in zip(taps, totals, strict=True):
             cells = window_cells(some_x, part_window, tap)
-            for image_, first in itertools.product(range(images), range(0, block, kept)):
-                lines = slice(first, first + kept)
-                total = total + cells[image_, lines].astype(wide) * some_y[image_, lines].astype(wide)
+            for image, first in itertools.product(range(blocks.images), range(0, blocks.rows, blocks.kept)):
+                lines = slice(first, first + blocks.kept)
+                total = total + cells[image, lines].astype(wide) * some_y[image, lines].astype(wide)
             found.append(total)
         return found
 
-    start = [zeros_varying_like(x, (kept, *others, channels)).astype(wide) for _ in taps]
-    totals = lax.fori_loop(0, batch // images * blocks, add, start)
+    start = [zeros_varying_like(x, (blocks.kept, *others.output_shape, channels)).astype(wide) for _ in taps]
+    totals = lax.fori_loop(0, y.shape[0] // blocks.images * blocks.number, add, start)
     w = jnp.stack([total.sum(range(total.ndim - 1)) for total in totals])
     return w.reshape(*window.size, 1, channels).astype(dtype)
+
+
+def _take_block(array: jax.Array, step: Any, blocks: _Blocks, rows: int, stride: int = 1) -> jax.Array:
+    """So many rows of the images of one step, from where its block begins."""
+    step, number = lax.convert_element_type(step, np.int32), np.int32(blocks.number)
+    image, row = lax.div(step, number) * blocks.images, lax.rem(step, number) * blocks.rows
+    start = image, row * stride, *(np.int32(0),) * (array.ndim - 2)
+    return lax.dynamic_slice(array, start, (blocks.images, rows, *array.shape[2:]), allow_negative_indices=False)
 
 
 def _repeat_channels(x: jax.Array, channels: int) -> jax.Array:

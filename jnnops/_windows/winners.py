@@ -10,7 +10,6 @@ Arrays are ``x: [batch, *spatial, channels]``, ``y`` and ``winners: [batch, *out
 [taps, channels]``. A winner in the padding has no value and no gradient.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -20,10 +19,11 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
-from jnnops._pairs import linear_pair, merging_into
+from jnnops._primitives.linear import linear_pair, merging_into
 from jnnops._primitives.varying import zeros_varying_like
-from jnnops._taps import UNROLLED_TAPS, fold_taps, sum_over_outputs
-from jnnops._window import Window, axis_cells, pad_cells
+from jnnops._windows.geometry import Window
+from jnnops._windows.layout import along, pad_cells
+from jnnops._windows.taps import UNROLLED_TAPS, fold_taps, sum_over_outputs
 
 NO_WINNER = -1
 SUMMED = 16  # cotangents in one kernel of `add_taps`; XLA does not vectorise a loop that sums fewer
@@ -38,17 +38,17 @@ def winners_dtype(taps: int) -> Any:
 
 def windows_are_apart(window: Window) -> bool:
     """Whether no cell lies between the cells of a window or in two windows."""
-    return all(d == 1 and (n == 1 or s >= k) for _, n, k, s, d, _ in window.dimensions())
+    return all(dim.dilation == 1 and (dim.outputs == 1 or dim.stride >= dim.taps) for dim in window.dimensions)
 
 
 def first_real_cells(window: Window) -> np.ndarray:
     """The number of the first cell of each window that is not padding: ``[1, *out_spatial, 1]``."""
-    rank = len(window.size)
-    numbers, any_real = np.zeros((1,) * (rank + 2), np.int64), np.ones((1,) * (rank + 2), bool)
-    for axis, cells in enumerate(axis_cells(window)):
-        shape = [-1 if other == axis + 1 else 1 for other in range(rank + 2)]
-        numbers = numbers * window.size[axis] + np.argmax(cells >= 0, axis=1).reshape(shape)
-        any_real = any_real & (cells >= 0).any(axis=1).reshape(shape)
+    rank = window.rank + 2
+    numbers, any_real = np.zeros((1,) * rank, np.int64), np.ones((1,) * rank, bool)
+    for axis, dim in enumerate(window.dimensions, start=1):
+        is_real = dim.tap_cells() >= 0
+        numbers = numbers * dim.taps + np.argmax(is_real, axis=1).reshape(along(axis, rank))
+        any_real = any_real & is_real.any(axis=1).reshape(along(axis, rank))
     return np.where(any_real, numbers, NO_WINNER)
 
 
@@ -75,15 +75,11 @@ def _add_winners(y: jax.Array, winners: jax.Array, *, window: Window) -> jax.Arr
     if windows_are_apart(window):
         return _add_to_tiles(y, winners, window)
 
-    # From outputs with as many gaps between them as the stride leaves, the taps backwards.
-    gaps = [(0, 0, 0)]
-    for size, n, k, s, d, (before, _) in window.dimensions():
-        low = (k - 1) * d - before
-        gaps.append((low, size + before - (n - 1) * s - 1, s - 1))
-    gaps.append((0, 0, 0))
+    # from outputs with as many gaps between them as the stride leaves, the taps backwards
+    gaps = [(0, 0, 0), *((*dim.transposed_padding, dim.stride - 1) for dim in window.dimensions), (0, 0, 0)]
     y_gaps = lax.pad(y, np.asarray(0, y.dtype), gaps)
     winners_gaps = lax.pad(winners, np.asarray(NO_WINNER, winners.dtype), gaps)
-    backwards = dataclasses.replace(window, strides=(1,) * len(window.size), output_shape=window.input_shape)
+    backwards = Window(tuple(dim._replace(stride=1, outputs=dim.cells) for dim in window.dimensions))
     x = fold_taps(
         lambda x, number, *cells: x + won(taps - 1 - number, *cells),
         jnp.zeros((y.shape[0], *window.input_shape, y.shape[-1]), wide),
@@ -95,16 +91,16 @@ def _add_winners(y: jax.Array, winners: jax.Array, *, window: Window) -> jax.Arr
 
 def _add_to_tiles(y: jax.Array, winners: jax.Array, window: Window) -> jax.Array:
     """To each cell of windows that are apart the cotangent of its window, if it is the winner."""
-    rank = len(window.size)
-    number, crop = np.zeros((1,) * (rank + 2), np.int64), []
-    for axis, (size, n, k, s, _, (before, _)) in enumerate(window.dimensions(), start=1):
-        s = max(s, k)  # of a single window the stride does not matter
-        y, winners = (jnp.repeat(array, s, axis=axis) for array in (y, winners))
-        tap = np.arange(n * s) % s
+    rank = window.rank + 2
+    number, crop = np.zeros((1,) * rank, np.int64), []
+    for axis, dim in enumerate(window.dimensions, start=1):
+        stride = max(dim.stride, dim.taps)  # of a single window the stride does not matter
+        y, winners = (jnp.repeat(array, stride, axis=axis) for array in (y, winners))
+        tap = np.arange(dim.outputs * stride) % stride
         # of a cell between the windows a number that none has
-        tap = np.where(tap < k, tap, -math.prod(window.size) * k)
-        number = number * k + tap.reshape([-1 if other == axis else 1 for other in range(rank + 2)])
-        crop.append((-before, size + before - n * s))
+        tap = np.where(tap < dim.taps, tap, -math.prod(window.size) * dim.taps)
+        number = number * dim.taps + tap.reshape(along(axis, rank))
+        crop.append((-dim.before, dim.cells + dim.before - dim.outputs * stride))
     return pad_cells(jnp.where(winners == number.clip(NO_WINNER - 1).astype(winners.dtype), y, 0), crop)
 
 
@@ -182,8 +178,8 @@ def _for_each_chunk(step: Any, start: jax.Array, chunks: int) -> jax.Array:
 
 # take_winners(x, winners, *, window) -> y: the cell of each window that won.
 # add_winners(y, winners, *, window) -> x: for each cell the sum over the windows that it won.
-take_winners, add_winners = linear_pair(_take_winners, _add_winners, merging_into(0), indices=1)
+take_winners, add_winners = linear_pair(_take_winners, _add_winners, merging_into(0))
 
 # take_taps(filters, winners, *, taps) -> y: the filter's entry of the tap that won.
 # add_taps(y, winners, *, taps) -> filters: for each tap the sum over the windows that it won.
-take_taps, add_taps = linear_pair(_take_taps, _add_taps, merging_into(-1), indices=1)
+take_taps, add_taps = linear_pair(_take_taps, _add_taps, merging_into(-1))

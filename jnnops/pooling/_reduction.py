@@ -1,8 +1,8 @@
-"""What the pooling ops share: their arguments, and the reduction of windows one axis at a time."""
+"""The reduction of windows one axis at a time: sums, maxima, and the winners of maxima."""
 
 import functools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,67 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops._check import check_rank
-from jnnops._taps import UNROLLED_TAPS
-from jnnops._window import (
-    DATA_FORMATS,
-    Window,
-    axis_cells,
-    is_channels_last,
-    move_channels,
-    resolve_ints,
-    resolve_window,
-)
-from jnnops._winners import first_real_cells, windows_are_apart, winners_dtype
-
-POOLED_RANKS = tuple(n + 2 for n in DATA_FORMATS)
+from jnnops._windows.geometry import Dimension, Window
+from jnnops._windows.taps import UNROLLED_TAPS
+from jnnops._windows.winners import first_real_cells, windows_are_apart, winners_dtype
 
 # Up to this many cells along an axis, the window is reduced slice by slice; longer ones by doubling.
 UNROLLED_CELLS = 8
 
-# Up to so many windows over each cell, only those at the edges are padded. In milliseconds on two cores, 8x56x56x64:
-# the maximum of 3x3 2.7 -> 1.4, with stride 2 1.5 -> 0.8, 7x7 with stride 3 2.1 -> 0.9. With more of them XLA's kernels
-# of windows and edges together get slow: 8x8 5.8 -> 19.
+# If no more windows than this lie over each cell, only those at the edges are padded, which halves the time of 3x3.
+# With more of them XLA's kernels of windows and edges together get slow ("Pooling" in docs/lowerings.rst).
 MAX_OVERLAP = 3
-
-
-def resolve_pooling(
-    op: str,
-    x: jax.Array,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None,
-    dilations: Any,
-    *,
-    ranks: int | Collection[int],
-    size_argument: str = "ksize",
-) -> tuple[Window, bool]:
-    """Checks the arguments of a pooling op, whose ``input`` must have one of the ``ranks``."""
-    check_rank(op, "input", x, ranks)
-    spatial_rank = x.ndim - 2
-    channels_last = is_channels_last(op, data_format, spatial_rank)
-    window = resolve_window(
-        op,
-        input_shape=x.shape[1:-1] if channels_last else x.shape[2:],
-        size=resolve_ints(op, size_argument, ksize, spatial_rank, channels_last),
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
-    if any(not (cells >= 0).any(axis=1).all() for cells in axis_cells(window)):
-        raise ValueError(
-            f"{op}: `padding` must leave every window a real cell, got {window.padding} for spatial shape "
-            f"{window.input_shape}, {size_argument} {window.size} and dilations {window.dilations}"
-        )
-    return window, channels_last
-
-
-def in_layout(pool: Callable[[jax.Array], jax.Array], x: jax.Array, channels_last: bool) -> jax.Array:
-    if channels_last:
-        return pool(x)
-    return move_channels(pool(move_channels(x, x.ndim - 2, to_last=True)), x.ndim - 2, to_last=False)
 
 
 def reduce_in_order(x: Any, window: Window, combine: Callable[[Any, Any], Any], neutral: Any) -> Any:
@@ -82,8 +31,8 @@ def reduce_in_order(x: Any, window: Window, combine: Callable[[Any, Any], Any], 
     """
     if 0 in window.output_shape:
         return jax.tree.map(lambda x: no_outputs(x, window), x)
-    for axis in reversed(range(len(window.size))):
-        x = reduce_axis(x, window, axis, combine, neutral)
+    for axis in reversed(range(window.rank)):
+        x = reduce_axis(x, window.dimensions[axis], axis, combine, neutral)
     return x
 
 
@@ -96,18 +45,17 @@ def reduce_in_any_order(
 ) -> jax.Array:
     """Combines the cells of each window; ``reduce`` does the same to all along an axis, which it removes.
 
-    In milliseconds on two cores, 8x56x56x64: the sum of 7x7 with stride 3 takes 1.1 with the last axis first and 0.8
-    so, without the barriers 1.3.
+    With the first axis first, and barriers between them, the sum of 7x7 with stride 3 takes two thirds of the time.
     """
     if 0 in window.output_shape:
         return no_outputs(x, window)
-    for axis, (_, n, k, s, d, _) in enumerate(window.dimensions()):
+    for axis, dim in enumerate(window.dimensions):
         if axis:
             x = lax.optimization_barrier(x)
-        if k > UNROLLED_CELLS and d == 1 and (n == 1 or s >= k):
-            x = reduce(_tiles_along(x, window, axis, neutral), axis + 2)
+        if dim.taps > UNROLLED_CELLS and windows_are_apart(Window((dim,))):
+            x = reduce(_tiles_along(x, dim, axis, neutral), axis + 2)
         else:
-            x = reduce_axis(x, window, axis, combine, neutral)
+            x = reduce_axis(x, dim, axis, combine, neutral)
     return x
 
 
@@ -132,11 +80,11 @@ def maxima_and_winners(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Arr
         values = maxima(x, window)
         return values, _winners_in_tiles(x, values, window, dtype)
     found = x, jnp.zeros_like(x, dtype)
-    for axis in reversed(range(len(window.size))):
+    for axis in reversed(range(window.rank)):
         step = math.prod(window.size[axis + 1 :])
         advance = functools.partial(_advance_winners, step)
-        found = lax.optimization_barrier(found)  # 5x5 takes 6.4 without, 5.3 with it
-        found = reduce_axis(found, window, axis, _first_winner, (lowest(x.dtype), 0), advance)
+        found = lax.optimization_barrier(found)  # without it 5x5 takes a fifth longer
+        found = reduce_axis(found, window.dimensions[axis], axis, _first_winner, (lowest(x.dtype), 0), advance)
     values, winners = found
     # in a window of nothing but the lowest number the padding before it has won, which is equal and comes first
     return values, jnp.maximum(winners, first_real_cells(window).astype(winners.dtype))
@@ -145,12 +93,13 @@ def maxima_and_winners(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Arr
 def _winners_in_tiles(x: jax.Array, values: jax.Array, window: Window, dtype: Any) -> jax.Array:
     """The first cell of each window that is the maximum, or NaN, where windows are apart.
 
-    One axis after the other: the least row of each column, then the least number of all columns. In milliseconds on two
-    cores, 8x56x56x64: 14x14 takes 0.5 with the maximum, and 2.1 as one minimum over both axes.
+    One axis after the other, four times faster than as one minimum over all: the least row of each column, then the
+    least number of all columns.
     """
-    rank, real = len(window.size), jnp.ones((1, *window.input_shape, 1), bool)
+    rank, real = window.rank, jnp.ones((1, *window.input_shape, 1), bool)
     for axis in reversed(range(rank)):
-        x, real = _tiles_along(x, window, axis, 0), _tiles_along(real, window, axis, False)
+        dim = window.dimensions[axis]
+        x, real = _tiles_along(x, dim, axis, 0), _tiles_along(real, dim, axis, False)
     values = lax.optimization_barrier(jnp.expand_dims(values, range(2, 2 * rank + 1, 2)))
     none = jnp.iinfo(dtype).max
     found = jnp.where(((x == values) | (x != x)) & real, np.zeros((), dtype), none)
@@ -161,13 +110,12 @@ def _winners_in_tiles(x: jax.Array, values: jax.Array, window: Window, dtype: An
     return found
 
 
-def _tiles_along(x: jax.Array, window: Window, axis: int, value: Any) -> jax.Array:
+def _tiles_along(x: jax.Array, dim: Dimension, axis: int, value: Any) -> jax.Array:
     """One axis cut into its windows: two axes, the outputs and the cells of each."""
-    _, outputs, size, stride, _, (before, _) = list(window.dimensions())[axis]
-    stride = max(stride, size)  # of a single window it does not matter
-    x = padded_along(x, axis, -before, outputs * stride - before, value)
-    x = x.reshape(*x.shape[: axis + 1], outputs, stride, *x.shape[axis + 2 :])
-    return lax.slice_in_dim(x, 0, size, axis=axis + 2)
+    stride = max(dim.stride, dim.taps)  # of a single window it does not matter
+    x = padded_along(x, axis, -dim.before, dim.outputs * stride - dim.before, value)
+    x = x.reshape(*x.shape[: axis + 1], dim.outputs, stride, *x.shape[axis + 2 :])
+    return lax.slice_in_dim(x, 0, dim.taps, axis=axis + 2)
 
 
 def padded_along(x: jax.Array, axis: int, start: int, stop: int, value: Any) -> jax.Array:
@@ -200,7 +148,7 @@ def _as_they_are(cells: Any, by: int) -> Any:
 
 def reduce_axis(
     x: Any,
-    window: Window,
+    dim: Dimension,
     axis: int,
     combine: Callable[[Any, Any], Any],
     neutral: Any,
@@ -212,22 +160,22 @@ def reduce_axis(
 
     Args:
         x: An array, or a tuple of arrays.
-        window: The geometry.
-        axis: The axis.
+        dim: The geometry of the axis.
+        axis: The number of the spatial axis.
         combine: Of two neighbouring parts of a window what stands for both.
         neutral: The padding of each array.
         advance: Says of a part by how many cells it lies after the one that it is combined with.
     """
-    size, n, k, s, d, (before, _) = list(window.dimensions())[axis]
-    span = (k - 1) * d + 1
-    inside = range(min(max(-(-before // s), 0), n), min((size + before - span) // s + 1, n))
-    whole = not inside or -(-k // s) > MAX_OVERLAP
+    stride, before, n = dim.stride, dim.before, dim.outputs
+    first, last = -(-before // stride), (dim.cells + before - dim.reach - 1) // stride
+    inside = range(min(first, n), min(last + 1, n))
+    whole = not inside or -(-dim.taps // stride) > MAX_OVERLAP
     groups = [range(n)] if whole else [range(0, inside.start), inside, range(inside.stop, n)]
 
     def reduce(outputs: range) -> Any:
-        start, stop = outputs[0] * s - before, outputs[-1] * s - before + span
+        start, stop = outputs[0] * stride - before, outputs[-1] * stride - before + dim.reach + 1
         cells = jax.tree.map(lambda x, value: padded_along(x, axis, start, stop, value), x, neutral)
-        return reduce_cells(cells, axis, len(outputs), (k, s, d), combine, advance)
+        return reduce_cells(cells, axis, dim._replace(outputs=len(outputs)), combine, advance)
 
     return jax.tree.map(lambda *parts: lax.concatenate(parts, axis + 1), *(reduce(group) for group in groups if group))
 
@@ -235,14 +183,13 @@ def reduce_axis(
 def reduce_cells(
     x: Any,
     axis: int,
-    outputs: int,
-    geometry: tuple[int, int, int],
+    dim: Dimension,
     combine: Callable[[Any, Any], Any],
     advance: Callable[[Any, int], Any] = _as_they_are,
 ) -> Any:
-    """``reduce_axis`` of ``x`` that needs no padding; the geometry is the size, the stride and the dilation."""
-    size, stride, dilation = geometry
-    span = (outputs - 1) * stride + 1
+    """``reduce_axis`` of ``x`` that has its padding already."""
+    size, stride, dilation = dim.taps, dim.stride, dim.dilation
+    span = (dim.outputs - 1) * stride + 1
 
     def take(cells: Any, first: int, count: int, stride: int = 1) -> Any:
         def part(array: jax.Array) -> jax.Array:

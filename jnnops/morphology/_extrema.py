@@ -1,0 +1,152 @@
+"""Extrema over the sums of shifted images and a structuring element, with the first winner's derivative."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
+
+from jnnops._check import as_number_arrays, check_rank
+from jnnops._primitives.varying import vary_alike
+from jnnops._types import DataFormat, Ints
+from jnnops._windows.geometry import Window, WindowArguments
+from jnnops._windows.layout import in_layout, pad_cells
+from jnnops._windows.taps import fold_taps
+from jnnops._windows.winners import NO_WINNER, first_real_cells, take_taps, take_winners, winners_dtype
+
+
+def morph(
+    operation: Callable[[jax.Array, jax.Array, Window], jax.Array],
+    arguments: WindowArguments,
+    input: ArrayLike,
+    filters: ArrayLike,
+    *,
+    argument: str = "input",
+) -> jax.Array:
+    """Checks the arguments of an op, of which ``argument`` names the image, and computes in either layout."""
+    x, element = as_number_arrays(arguments.op, **{argument: input, "filters": filters})
+    check_rank(arguments.op, argument, x, 4)
+
+    def compute(x: jax.Array) -> jax.Array:
+        return operation(x, element, resolve_element(arguments, argument, x, element))
+
+    return in_layout(compute, x, 2, arguments.channels_last(2))
+
+
+def same_size(op: str, data_format: DataFormat, dilations: Ints) -> WindowArguments:
+    """The window of an op that keeps the size of the image."""
+    return WindowArguments(op, 1, "SAME", data_format, dilations)
+
+
+def resolve_element(arguments: WindowArguments, argument: str, x: jax.Array, filters: jax.Array) -> Window:
+    """Checks the structuring element and the window; the channels of ``x`` are last."""
+    op = arguments.op
+    check_rank(op, "filters", filters, 3)
+    if filters.shape[2] != x.shape[3]:
+        raise ValueError(
+            f"{op}: `filters` must have the {x.shape[3]} channels of `{argument}`, got filters.shape = {filters.shape}"
+        )
+    if 0 in filters.shape[:2]:
+        raise ValueError(f"{op}: `filters` must have at least one cell, got filters.shape = {filters.shape}")
+    return arguments.resolve(input_shape=x.shape[1:3], size=filters.shape[:2])
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def dilate(x: jax.Array, filters: jax.Array, window: Window) -> jax.Array:
+    """The largest sums of cells and the structuring element."""
+    return _extrema(x, filters.reshape(-1, filters.shape[-1]), window, erode=False)
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def erode(x: jax.Array, filters: jax.Array, window: Window) -> jax.Array:
+    """The smallest differences of cells and the reversed structuring element."""
+    return _extrema(x, filters[::-1, ::-1].reshape(-1, filters.shape[-1]), window, erode=True)
+
+
+def _extrema(x: jax.Array, filters: jax.Array, window: Window, *, erode: bool) -> jax.Array:
+    """The maxima of sums, or the minima of differences; ``filters`` is ``[taps, channels]``."""
+    find = _find_with_derivative if jnp.issubdtype(x.dtype, jnp.floating) else _find
+    return find(x, filters, window, erode)[0]
+
+
+# The rule returns the values through the function that it belongs to, whose derivative at a tie is the first winner's.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _find_with_derivative(x: jax.Array, filters: jax.Array, window: Window, erode: bool) -> tuple[jax.Array, jax.Array]:
+    return _find(x, filters, window, erode)
+
+
+def _find_jvp(window: Window, erode: bool, primals: Any, tangents: Any) -> Any:
+    """By the recorded winners: a gather of them in each direction ("Morphology" in docs/lowerings.rst)."""
+    (x, filters), (x_tangent, filters_tangent) = primals, tangents
+    values, winners = _find_with_derivative(x, filters, window, erode)
+    winners = lax.optimization_barrier(winners)
+    tangent = jnp.zeros_like(values)
+    if not isinstance(x_tangent, SymbolicZero):
+        tangent = tangent + take_winners(x_tangent, winners, window=window)
+    if not isinstance(filters_tangent, SymbolicZero):
+        picked = take_taps(filters_tangent, winners, taps=math.prod(window.size))
+        tangent = tangent - picked if erode else tangent + picked
+    return (values, winners), (tangent, np.zeros(winners.shape, jax.dtypes.float0))
+
+
+_find_with_derivative.defjvp(_find_jvp, symbolic_zeros=True)
+
+
+class _Outside(NamedTuple):
+    """What stands for cells outside of the image.
+
+    Attributes:
+        extreme: The value of a window of nothing else, the lowest finite number in a dilation.
+        fill: What never wins against a cell of the image: minus infinity, or the lowest integer.
+    """
+
+    extreme: np.ndarray
+    fill: np.ndarray
+
+
+def _outside(dtype: Any, erode: bool) -> _Outside:
+    if not jnp.issubdtype(dtype, jnp.floating):
+        extreme = np.asarray(jnp.iinfo(dtype).max if erode else jnp.iinfo(dtype).min, dtype)
+        return _Outside(extreme, extreme)
+    extreme = jnp.finfo(dtype).max if erode else jnp.finfo(dtype).min
+    return _Outside(np.asarray(extreme, dtype), np.asarray(np.inf if erode else -np.inf, dtype))
+
+
+def _find(x: jax.Array, filters: jax.Array, window: Window, erode: bool) -> tuple[jax.Array, jax.Array]:
+    """The extremum of each window and the number of the first tap that has it, both over shifted slices."""
+    x, filters = vary_alike(x, filters)
+    outside, floating = _outside(x.dtype, erode), jnp.issubdtype(x.dtype, jnp.floating)
+    # what is padding; minus infinity stays itself when something is added, the lowest integer does not
+    inside = [] if floating else [pad_cells(jnp.ones((1, *window.input_shape, 1), bool), window.padding)]
+    # without the barrier XLA computes the padding anew in every tap
+    padded = lax.optimization_barrier(pad_cells(x, window.padding, outside.fill))
+
+    def step(found: Any, number: Any, cells: jax.Array, *real: jax.Array) -> Any:
+        values, winners = found
+        offset = _tap(filters, number)
+        candidates = cells - offset if erode else cells + offset
+        counts = real[0] if real else offset > -np.inf
+        candidates = jnp.where(counts, candidates, outside.fill)
+        first = (values <= candidates if erode else values >= candidates) | (values != values)
+        winners = jnp.where(first, winners, jnp.asarray(number, winners.dtype))
+        return (jnp.minimum if erode else jnp.maximum)(values, candidates), winners
+
+    first_real = first_real_cells(window)
+    shape = (x.shape[0], *window.output_shape, x.shape[-1])
+    winners = jnp.broadcast_to(first_real.astype(winners_dtype(math.prod(window.size))), shape)
+    start = jnp.full_like(x, outside.fill, shape=shape), winners
+    values, winners = fold_taps(step, start, window, padded, *inside)
+    if (first_real == NO_WINNER).any():
+        values = jnp.where(first_real == NO_WINNER, outside.extreme, values)
+    return values, winners
+
+
+def _tap(filters: jax.Array, number: Any) -> jax.Array:
+    """The entries of one tap, for each channel."""
+    return lax.dynamic_index_in_dim(filters, number, keepdims=False).reshape(1, 1, 1, -1)
