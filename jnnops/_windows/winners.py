@@ -10,6 +10,7 @@ Arrays are ``x: [batch, *spatial, channels]``, ``y`` and ``winners: [batch, *out
 [taps, channels]``. A winner in the padding has no value and no gradient.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -183,3 +184,20 @@ take_winners, add_winners = linear_pair(_take_winners, _add_winners, merging_int
 # take_taps(filters, winners, *, taps) -> y: the filter's entry of the tap that won.
 # add_taps(y, winners, *, taps) -> filters: for each tap the sum over the windows that it won.
 take_taps, add_taps = linear_pair(_take_taps, _add_taps, merging_into(-1))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def of_winners(values: jax.Array, x: jax.Array, winners: jax.Array, window: Window) -> jax.Array:
+    """The ``values`` that the winners have in ``x``, as a function of ``x`` alone.
+
+    A rule of differentiation returns its value by this, so that in every order of derivatives the winner of a tie stays
+    the same, where the derivative of ``jnp.maximum`` would share.
+    """
+    del x, winners, window
+    return values
+
+
+@of_winners.defjvp
+def _of_winners_jvp(window: Window, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    values, x, winners = primals
+    return of_winners(values, x, winners, window), take_winners(tangents[1], winners, window=window)

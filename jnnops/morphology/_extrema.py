@@ -71,20 +71,22 @@ def erode(x: jax.Array, filters: jax.Array, window: Window) -> jax.Array:
 
 def _extrema(x: jax.Array, filters: jax.Array, window: Window, *, erode: bool) -> jax.Array:
     """The maxima of sums, or the minima of differences; ``filters`` is ``[taps, channels]``."""
-    find = _find_with_derivative if jnp.issubdtype(x.dtype, jnp.floating) else _find
-    return find(x, filters, window, erode)[0]
+    values, winners = _find(lax.stop_gradient(x), lax.stop_gradient(filters), window, erode)
+    return _of_winners(values, x, filters, winners, window, erode) if jnp.issubdtype(x.dtype, jnp.floating) else values
 
 
-# The rule returns the values through the function that it belongs to, whose derivative at a tie is the first winner's.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _find_with_derivative(x: jax.Array, filters: jax.Array, window: Window, erode: bool) -> tuple[jax.Array, jax.Array]:
-    return _find(x, filters, window, erode)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def _of_winners(
+    values: jax.Array, x: jax.Array, filters: jax.Array, winners: jax.Array, window: Window, erode: bool
+) -> jax.Array:
+    """The ``values`` that the winners have, as a function of the image and of the structuring element."""
+    del x, filters, winners, window, erode
+    return values
 
 
-def _find_jvp(window: Window, erode: bool, primals: Any, tangents: Any) -> Any:
+def _of_winners_jvp(window: Window, erode: bool, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """By the recorded winners: a gather of them in each direction ("Morphology" in docs/lowerings.rst)."""
-    (x, filters), (x_tangent, filters_tangent) = primals, tangents
-    values, winners = _find_with_derivative(x, filters, window, erode)
+    (values, x, filters, winners), (_, x_tangent, filters_tangent, _) = primals, tangents
     winners = lax.optimization_barrier(winners)
     tangent = jnp.zeros_like(values)
     if not isinstance(x_tangent, SymbolicZero):
@@ -92,10 +94,10 @@ def _find_jvp(window: Window, erode: bool, primals: Any, tangents: Any) -> Any:
     if not isinstance(filters_tangent, SymbolicZero):
         picked = take_taps(filters_tangent, winners, taps=math.prod(window.size))
         tangent = tangent - picked if erode else tangent + picked
-    return (values, winners), (tangent, np.zeros(winners.shape, jax.dtypes.float0))
+    return _of_winners(values, x, filters, winners, window, erode), tangent
 
 
-_find_with_derivative.defjvp(_find_jvp, symbolic_zeros=True)
+_of_winners.defjvp(_of_winners_jvp, symbolic_zeros=True)
 
 
 class _Outside(NamedTuple):

@@ -16,7 +16,7 @@ from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
 from jnnops._windows.layout import in_layout
 from jnnops._windows.taps import UNROLLED_TAPS
-from jnnops._windows.winners import take_winners, windows_are_apart
+from jnnops._windows.winners import of_winners, take_winners, windows_are_apart
 from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling
 from jnnops.pooling._reduction import lowest, maxima, maxima_and_winners, reduce_in_order
 
@@ -207,23 +207,11 @@ def _maximum_with_winners(x: jax.Array, window: Window) -> jax.Array:
 def _maximum_with_winners_jvp(
     window: Window, primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    values, winners = _maximum_and_winners(*primals, window)
+    (x,), (x_tangent,) = primals, tangents
+    values, winners = maxima_and_winners(lax.stop_gradient(x), window)
     # what the derivative needs is the winners only, a byte each
-    return values, take_winners(*tangents, lax.optimization_barrier(winners), window=window)
-
-
-# A function of its own, since the value that a rule returns must have the derivative of the function it belongs to,
-# and the maximum that is found along with the winners would share it at a tie.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _maximum_and_winners(x: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
-    return maxima_and_winners(x, window)
-
-
-@_maximum_and_winners.defjvp
-def _maximum_and_winners_jvp(window: Window, primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> Any:
-    values, winners = _maximum_and_winners(*primals, window)
-    none = np.zeros(winners.shape, jax.dtypes.float0)
-    return (values, winners), (take_winners(*tangents, winners, window=window), none)
+    winners = lax.optimization_barrier(winners)
+    return of_winners(values, x, winners, window), take_winners(x_tangent, winners, window=window)
 
 
 def _maximum_by_halves(x: jax.Array, window: Window) -> jax.Array:
