@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
-from jnnops._primitives.linear import Operation, linear_pair
+from jnnops._primitives.operation import Operation, linear_pair
 from jnnops._primitives.varying import zeros_varying_like
 
 

@@ -10,7 +10,6 @@ Arrays are ``x: [batch, *spatial, channels]``, ``y`` and ``winners: [batch, *out
 [taps, channels]``. A winner in the padding has no value and no gradient.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
-from jnnops._primitives.linear import linear_pair, merging_into
+from jnnops._primitives.operation import differentiable, linear_pair, merging_into
 from jnnops._primitives.varying import zeros_varying_like
 from jnnops._windows.geometry import Window
 from jnnops._windows.layout import along, pad_cells
@@ -186,18 +185,19 @@ take_winners, add_winners = linear_pair(_take_winners, _add_winners, merging_int
 take_taps, add_taps = linear_pair(_take_taps, _add_taps, merging_into(-1))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def of_winners(values: jax.Array, x: jax.Array, winners: jax.Array, window: Window) -> jax.Array:
-    """The ``values`` that the winners have in ``x``, as a function of ``x`` alone.
-
-    A rule of differentiation returns its value by this, so that in every order of derivatives the winner of a tie stays
-    the same, where the derivative of ``jnp.maximum`` would share.
-    """
+def _of_winners(values: jax.Array, x: jax.Array, winners: jax.Array, *, window: Window) -> jax.Array:
     del x, winners, window
     return values
 
 
-@of_winners.defjvp
-def _of_winners_jvp(window: Window, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _of_winners_jvp(primals: Any, tangents: Any, *, window: Window) -> tuple[jax.Array, jax.Array]:
     values, x, winners = primals
-    return of_winners(values, x, winners, window), take_winners(tangents[1], winners, window=window)
+    _, tangent, _ = tangents
+    taken = jnp.zeros_like(values) if tangent is None else take_winners(tangent, winners, window=window)
+    return of_winners(values, x, winners, window=window), taken
+
+
+# of_winners(values, x, winners, *, window) -> values: those that the winners have in `x`, as a function of `x` alone.
+# A rule of differentiation returns its value by this, so that the winner of a tie stays the same in every order, where
+# the derivative of `jnp.maximum` would share.
+of_winners = differentiable(_of_winners, _of_winners_jvp, merging_into(0))

@@ -24,7 +24,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jnnops._check import accumulation_dtype
-from jnnops._primitives.linear import Operation, bilinear, transpose_bilinear
+from jnnops._primitives.operation import Operation, bilinear, transpose_bilinear
 from jnnops._primitives.varying import zeros_varying_like
 from jnnops._windows.geometry import Window
 from jnnops.convolution import _cpu

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jnnops._check import as_number_arrays, check_rank
+from jnnops._primitives.operation import Operation, differentiable, merging_into
 from jnnops._primitives.varying import vary_alike
 from jnnops._types import DataFormat, Ints
 from jnnops._windows.geometry import Window, WindowArguments
@@ -72,32 +72,45 @@ def erode(x: jax.Array, filters: jax.Array, window: Window) -> jax.Array:
 def _extrema(x: jax.Array, filters: jax.Array, window: Window, *, erode: bool) -> jax.Array:
     """The maxima of sums, or the minima of differences; ``filters`` is ``[taps, channels]``."""
     values, winners = _find(lax.stop_gradient(x), lax.stop_gradient(filters), window, erode)
-    return _of_winners(values, x, filters, winners, window, erode) if jnp.issubdtype(x.dtype, jnp.floating) else values
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return values
+    return _of_extrema(values, x, filters, winners, window=window, erode=erode)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
-def _of_winners(
-    values: jax.Array, x: jax.Array, filters: jax.Array, winners: jax.Array, window: Window, erode: bool
+def _extremum(
+    values: jax.Array, x: jax.Array, filters: jax.Array, winners: jax.Array, *, window: Window, erode: bool
 ) -> jax.Array:
-    """The ``values`` that the winners have, as a function of the image and of the structuring element."""
     del x, filters, winners, window, erode
     return values
 
 
-def _of_winners_jvp(window: Window, erode: bool, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _extremum_jvp(primals: Any, tangents: Any, *, window: Window, erode: bool) -> tuple[jax.Array, jax.Array]:
     """By the recorded winners: a gather of them in each direction ("Morphology" in docs/lowerings.rst)."""
     (values, x, filters, winners), (_, x_tangent, filters_tangent, _) = primals, tangents
     winners = lax.optimization_barrier(winners)
     tangent = jnp.zeros_like(values)
-    if not isinstance(x_tangent, SymbolicZero):
+    if x_tangent is not None:
         tangent = tangent + take_winners(x_tangent, winners, window=window)
-    if not isinstance(filters_tangent, SymbolicZero):
+    if filters_tangent is not None:
         picked = take_taps(filters_tangent, winners, taps=math.prod(window.size))
         tangent = tangent - picked if erode else tangent + picked
-    return _of_winners(values, x, filters, winners, window, erode), tangent
+    return _of_extrema(values, x, filters, winners, window=window, erode=erode), tangent
 
 
-_of_winners.defjvp(_of_winners_jvp, symbolic_zeros=True)
+def _batch_extrema(operation: Operation, arrays: Any, axes: Any, **params: Any) -> tuple[jax.Array, int]:
+    """Into the channels, which alone the structuring element has, or into the batch if it is not mapped."""
+    if axes[2] is not None:
+        return merging_into(-1)(operation, arrays, axes, **params)
+    values, x, filters, winners = arrays
+
+    def of_images(*images: jax.Array, **params: Any) -> jax.Array:
+        return operation(images[0], images[1], filters, images[2], **params)
+
+    return merging_into(0)(of_images, (values, x, winners), (axes[0], axes[1], axes[3]), **params)
+
+
+# (values, x, filters, winners, *, window, erode) -> values, as a function of the image and of the structuring element
+_of_extrema = differentiable(_extremum, _extremum_jvp, _batch_extrema)
 
 
 class _Outside(NamedTuple):

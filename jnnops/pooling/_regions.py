@@ -22,27 +22,39 @@ import numpy as np
 from jax import lax
 
 from jnnops._check import accumulation_dtype
-from jnnops._primitives.linear import linear_pair
+from jnnops._primitives.operation import differentiable, linear_pair
 from jnnops._primitives.varying import zeros_varying_like
 
 # Up to this many cells all gathers of a fold make one pass; larger regions take a loop with so many in each turn.
 UNROLLED_CELLS = 9
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def region_maxima(x: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool) -> jax.Array:
     """The maximum of each region of ``[batch, height, width, channels]``, with the derivative of the first one."""
+    return _maxima_of_regions(x, rows, columns, overlapping=overlapping)
+
+
+def _region_maxima(x: jax.Array, rows: jax.Array, columns: jax.Array, *, overlapping: bool) -> jax.Array:
     count, width = _cells(x.shape, rows, columns, overlapping)
     cell = functools.partial(_take_cell, x, rows, columns, overlapping, width)
     return _fold(count, count, lambda number, y: jnp.maximum(y, cell(number)), cell(0))
 
 
-@region_maxima.defjvp
-def _region_maxima_jvp(overlapping: bool, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _region_maxima_jvp(primals: Any, tangents: Any, *, overlapping: bool) -> tuple[jax.Array, jax.Array]:
     x, rows, columns = primals
     y = region_maxima(x, rows, columns, overlapping)
-    winners = _first_maxima(lax.stop_gradient(x), lax.stop_gradient(y), rows, columns, overlapping)
+    winners = _winners_of_regions(lax.stop_gradient(x), lax.stop_gradient(y), rows, columns, overlapping)
     return y, region_sums(tangents[0], rows, columns, overlapping, winners)
+
+
+def _winners_of_regions(
+    x: jax.Array, y: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool
+) -> jax.Array:
+    """``_first_maxima``, of images that may have leading axes."""
+    first = functools.partial(_first_maxima, overlapping=overlapping)
+    for _ in range(rows.ndim - 1):
+        first = jax.vmap(first)
+    return first(x, y, rows, columns)
 
 
 def _first_maxima(x: jax.Array, y: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool) -> jax.Array:
@@ -66,7 +78,7 @@ def region_sums(
 ) -> jax.Array:
     """The sum of each region, or with ``winners`` the cell with that number; linear in ``x``."""
     given = () if winners is None else (winners,)
-    return _sum_regions(x, rows, columns, *given, shape=x.shape[1:3], overlapping=overlapping)
+    return _sum_regions(x, rows, columns, *given, shape=x.shape[-3:-1], overlapping=overlapping)
 
 
 def _region_sums(
@@ -203,6 +215,8 @@ def _stack(
     ]
     return operation(*mapped, **params), 0
 
+
+_maxima_of_regions = differentiable(_one_after_another(_region_maxima), _region_maxima_jvp, _stack)
 
 # (x or y, rows, columns, winners or nothing, *, shape, overlapping), linear in the first
 _sum_regions, _ = linear_pair(_one_after_another(_region_sums), _one_after_another(_region_spread), _stack)

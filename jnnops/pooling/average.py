@@ -11,7 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array
-from jnnops._primitives.linear import linear_pair, merging_into
+from jnnops._primitives.operation import linear_pair, merging_into
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Dimension, Window, WindowArguments
 from jnnops._windows.layout import along, in_layout

@@ -12,6 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_number_array
+from jnnops._primitives.operation import differentiable, merging_into
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
 from jnnops._windows.layout import in_layout
@@ -194,24 +195,23 @@ def maximum_of_windows(x: jax.Array, window: Window) -> jax.Array:
     """The maximum of each window; the gradient goes to the first one in row-major order."""
     has_winners = math.prod(window.size) <= UNROLLED_TAPS or windows_are_apart(window)
     if jnp.issubdtype(x.dtype, jnp.floating) and has_winners:
-        return _maximum_with_winners(x, window)
+        return _maximum_with_winners(x, window=window)
     return _maximum_by_halves(x, window)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _maximum_with_winners(x: jax.Array, window: Window) -> jax.Array:
+def _window_maximum(x: jax.Array, *, window: Window) -> jax.Array:
     return maxima(x, window)
 
 
-@_maximum_with_winners.defjvp
-def _maximum_with_winners_jvp(
-    window: Window, primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    (x,), (x_tangent,) = primals, tangents
+def _window_maximum_jvp(primals: Any, tangents: Any, *, window: Window) -> tuple[jax.Array, jax.Array]:
+    (x,), (tangent,) = primals, tangents
     values, winners = maxima_and_winners(lax.stop_gradient(x), window)
     # what the derivative needs is the winners only, a byte each
     winners = lax.optimization_barrier(winners)
-    return of_winners(values, x, winners, window), take_winners(x_tangent, winners, window=window)
+    return of_winners(values, x, winners, window=window), take_winners(tangent, winners, window=window)
+
+
+_maximum_with_winners = differentiable(_window_maximum, _window_maximum_jvp, merging_into(0))
 
 
 def _maximum_by_halves(x: jax.Array, window: Window) -> jax.Array:
@@ -228,14 +228,6 @@ def _maximum_by_halves(x: jax.Array, window: Window) -> jax.Array:
     return reduce_in_order((x, real), window, combine, (lowest(x.dtype), False))[0]
 
 
-@jax.custom_jvp
 def _first_maximum(a: jax.Array, b: jax.Array, a_may_tie: Any) -> jax.Array:
-    del a_may_tie
-    return jnp.maximum(a, b)
-
-
-@_first_maximum.defjvp
-def _first_maximum_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    a, b, a_may_tie = primals
-    first = ((a >= b) | (a != a)) & ((a != b) | a_may_tie)
-    return _first_maximum(a, b, a_may_tie), jnp.where(first, *tangents[:2])
+    """The maximum, as a choice, whose derivative goes to the one that is chosen."""
+    return jnp.where(((a >= b) | (a != a)) & ((a != b) | a_may_tie), a, b)

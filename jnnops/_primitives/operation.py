@@ -1,8 +1,10 @@
-"""Linear and bilinear primitives: the only place where the library registers operations with JAX.
+"""Operations with derivatives of their own: the only place where the library registers primitives with JAX.
 
-A ``custom_vjp`` has no forward mode, and ``jax.custom_derivatives.linear_call`` no batching rule. A linear operation
-whose transpose is another such operation needs neither: forward mode, reverse mode and all mixtures of any order follow
-from the two, and each of them has the lowering that is fastest for it.
+A ``custom_vjp`` has no forward mode, ``jax.custom_derivatives.linear_call`` no batching rule, and a ``custom_jvp`` is
+forgotten inside of loops: in the forward derivative of a reverse derivative of a ``scan``, JAX differentiates the body
+of the function instead of calling its rule. A linear operation whose transpose is another such operation needs none of
+them: forward mode, reverse mode and all mixtures of any order follow from the two, and each of them has the lowering
+that is fastest for it. What is not linear says its forward derivative in terms of such operations.
 
 An operation is made of a function that computes it, of arrays and of static parameters that are hashable, and of a
 batching rule. It makes its arrays vary over the same axes of a ``shard_map``, as a primitive of several arguments must.
@@ -54,6 +56,33 @@ def linear_pair(
     _be_linear(first, second)
     _be_linear(second, first)
     return first, second
+
+
+def differentiable(
+    compute: Function,
+    jvp: Callable[..., tuple[jax.Array, jax.Array]],
+    batch: BatchRule,
+) -> Operation:
+    """Makes an operation of a function with a forward derivative of its own.
+
+    Args:
+        compute: The function.
+        jvp: ``jvp(primals, tangents, **params)`` returns the value and its tangent, which is linear in the tangents; of
+            these, None stands for zero. To be right in every order, the value must come from operations that have this
+            derivative, too.
+        batch: The batching rule, as in :func:`linear_pair`.
+    """
+    operation = _declare(_name(compute), compute, batch)
+
+    def rule(primals: Any, tangents: Any, **params: Any) -> Any:
+        given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]
+        if all(tangent is None for tangent in given):
+            value = operation(*primals, **params)
+            return value, ad.Zero(jax.typeof(value).to_tangent_aval())
+        return jvp(primals, given, **params)
+
+    ad.primitive_jvps[operation.primitive] = rule
+    return operation
 
 
 def bilinear(name: str, compute: Function, batch: BatchRule, *, on_cpu: Function) -> Operation:
@@ -147,7 +176,7 @@ def merging_into(axis: int) -> BatchRule:
     """
 
     def batch(
-        operation: Operation, arrays: Sequence[Any], axes: Sequence[int | None], **params: Any
+        operation: Function, arrays: Sequence[Any], axes: Sequence[int | None], **params: Any
     ) -> tuple[jax.Array, int]:
         size = next(array.shape[at] for array, at in zip(arrays, axes, strict=True) if at is not None)
         # in front of the batch, or between the last spatial axis and the channels
