@@ -27,7 +27,7 @@ from jnnops._windows.taps import UNROLLED_TAPS, fold_taps, sum_over_outputs
 
 NO_WINNER = -1
 SUMMED = 16  # cotangents in one kernel of `add_taps`; XLA does not vectorise a loop that sums fewer
-SUMMED_TAPS = 16  # in one loop of it; as many as all 25 of 5x5 take 2.7 s to compile
+SUMMED_TAPS = 16  # in one loop of it; more take long to compile
 BLOCK_CELLS = 4096  # of a step of `add_taps`, times `SUMMED`; they stay in the cache for all taps
 
 
