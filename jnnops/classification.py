@@ -24,8 +24,8 @@ from jnnops._check import (
     check_broadcastable,
     check_rank,
     check_shape,
-    debug_check,
 )
+from jnnops._tables.ids import checked_ids, in_range
 
 __all__ = [
     "log_softmax",
@@ -292,12 +292,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLik
 
 @jax.jit
 def _sparse_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
-    classes = logits.shape[-1]
-    # A label too large for int32 wraps to a negative one, which is no class either.
-    labels = labels.astype(jnp.int64 if labels.dtype.itemsize == 8 else jnp.int32)
-    valid = (labels >= 0) & (labels < classes)
-    op = "sparse_softmax_cross_entropy_with_logits"
-    labels = debug_check(op, "labels", f"be in [0, {classes})", labels, valid)
+    labels, _ = checked_ids("sparse_softmax_cross_entropy_with_logits", "labels", labels, logits.shape[-1])
     wide = logits.astype(accumulation_dtype(logits.dtype))
     return _sparse_cross_entropy_of_wide(labels, wide).astype(logits.dtype)
 
@@ -306,7 +301,7 @@ def _sparse_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
 def _sparse_cross_entropy_of_wide(labels: jax.Array, logits: jax.Array) -> jax.Array:
     axis = logits.ndim - 1
     index = labels[..., None]
-    valid = (index >= 0) & (index < logits.shape[axis])
+    valid = in_range(index, logits.shape[axis])
     target = jnp.take_along_axis(logits, index, axis, mode="clip") - _finite_maximum(logits, axis)
     return jnp.where(valid, jnp.log(_shift(logits, axis)[1]) - target, jnp.nan).squeeze(axis)
 
@@ -320,7 +315,7 @@ def _sparse_cross_entropy_jvp(
     labels, logits = primals
     axis = logits.ndim - 1
     index = labels[..., None]
-    valid = (index >= 0) & (index < logits.shape[axis])
+    valid = in_range(index, logits.shape[axis])
     one_hot = index == lax.broadcasted_iota(labels.dtype, logits.shape, axis)
     by_logits = jnp.where(valid, _probabilities(logits, axis) - one_hot.astype(logits.dtype), jnp.nan)
     return _sparse_cross_entropy_of_wide(labels, logits), jnp.sum(by_logits * tangents[1], axis)

@@ -25,6 +25,8 @@ from jnnops._check import (
     debug_check,
     describe,
 )
+from jnnops._primitives.varying import vary_with
+from jnnops._tables.ids import as_lengths, checked_lengths, in_range, signed
 
 __all__ = ["CTCDecoded", "SparseTensorValue", "ctc_greedy_decoder", "ctc_loss"]
 
@@ -85,7 +87,7 @@ def ctc_loss(
         Data with Recurrent Neural Networks", 2006.
     """
     op = "ctc_loss"
-    labels = _at_least_32_bits(as_integer_array(op, "labels", labels, rank=2))
+    labels = as_integer_array(op, "labels", labels, rank=2)
     logits = as_float_array(op, "logits", logits, rank=3)
     batch, _ = labels.shape
     if logits.shape[1 if logits_time_major else 0] != batch:
@@ -94,8 +96,8 @@ def ctc_loss(
             f"{op}: `logits` must be {layout} with the batch of `labels`, "
             f"got logits.shape = {logits.shape} for labels.shape = {labels.shape}"
         )
-    label_length = _as_lengths(op, "label_length", label_length, batch)
-    logit_length = _as_lengths(op, "logit_length", logit_length, batch)
+    label_length = as_lengths(op, "label_length", label_length, batch)
+    logit_length = as_lengths(op, "logit_length", logit_length, batch)
     if unique is not None:
         if not isinstance(unique, tuple | list) or len(unique) != 2:
             raise ValueError(f"{op}: `unique` must be a pair (unique_labels, indices) or None, got {describe(unique)}")
@@ -128,14 +130,13 @@ def _ctc_loss(
     time, _, classes = logits.shape
     max_labels = labels.shape[1]
 
-    good_label_length = (label_length >= 0) & (label_length <= max_labels)
-    good_logit_length = (logit_length >= 0) & (logit_length <= time)
-    label_length = debug_check(op, "label_length", f"be in [0, {max_labels}]", label_length, good_label_length)
-    logit_length = debug_check(op, "logit_length", f"be in [0, {time}]", logit_length, good_logit_length)
+    label_length, good_label_length = checked_lengths(op, "label_length", label_length, max_labels)
+    logit_length, good_logit_length = checked_lengths(op, "logit_length", logit_length, time)
     label_length = jnp.where(good_label_length, label_length, 0).astype(jnp.int32)
     logit_length = jnp.where(good_logit_length, logit_length, time).astype(jnp.int32)
     in_use = _first(max_labels, label_length).T
-    good_label = ((labels >= 0) & (labels < classes) & (labels != blank_index)) | ~in_use
+    labels = signed(labels)
+    good_label = (in_range(labels, classes) & (labels != blank_index)) | ~in_use
     requirement = f"be in [0, {classes}) and not the blank, {blank_index}"
     labels = debug_check(op, "labels", requirement, labels, good_label)
     labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
@@ -245,13 +246,11 @@ def _emit(states: _States, emission: tuple[jax.Array, jax.Array]) -> _States:
 
 def _certain(blank_lane: jax.Array, emissions: tuple[jax.Array, jax.Array]) -> _States:
     """The states where each row is certain to be at one blank."""
-    blank, label = emissions
-    # Zeros of the emissions' type: under shard_map a loop's carry must vary over the mesh from the start.
-    zero = jnp.zeros_like(jnp.sum(blank, axis=0) + jnp.sum(label, axis=(0, 1)))
+    _, label = emissions
     lanes = jnp.arange(label.shape[1] + 1, dtype=jnp.int32)[:, None]
-    whole = jnp.where(lanes == blank_lane[None], zero[None], -jnp.inf)
+    whole = jnp.where(lanes == blank_lane[None], jnp.zeros((), label.dtype), -jnp.inf)
     never = jnp.full_like(whole[1:], -jnp.inf)
-    return _Log(whole, jnp.zeros_like(whole)), _Log(never, jnp.zeros_like(never))
+    return vary_with((_Log(whole, jnp.zeros_like(whole)), _Log(never, jnp.zeros_like(never))), emissions)
 
 
 @jax.custom_jvp
@@ -402,7 +401,7 @@ def ctc_greedy_decoder(
     """
     op = "ctc_greedy_decoder"
     inputs = as_float_array(op, "inputs", inputs, rank=3)
-    sequence_length = _as_lengths(op, "sequence_length", sequence_length, inputs.shape[1])
+    sequence_length = as_lengths(op, "sequence_length", sequence_length, inputs.shape[1])
     blank = _canonical_blank(op, -1 if blank_index is None else blank_index, inputs.shape[2])
     return _ctc_greedy_decoder(inputs, sequence_length, merge_repeated=bool(merge_repeated), blank_index=blank)
 
@@ -412,9 +411,7 @@ def _ctc_greedy_decoder(
     inputs: jax.Array, sequence_length: jax.Array, *, merge_repeated: bool, blank_index: int
 ) -> CTCDecoded:
     time = inputs.shape[0]
-    valid = (sequence_length >= 0) & (sequence_length <= time)
-    requirement = f"be in [0, {time}]"
-    sequence_length = debug_check("ctc_greedy_decoder", "sequence_length", requirement, sequence_length, valid)
+    sequence_length, valid = checked_lengths("ctc_greedy_decoder", "sequence_length", sequence_length, time)
 
     real = _first(time, jnp.where(valid, sequence_length, 0).astype(jnp.int32)).T
     best = jnp.argmax(inputs, axis=2).astype(jnp.int32).T
@@ -429,18 +426,6 @@ def _ctc_greedy_decoder(
     score = jnp.where(valid, score, jnp.nan).astype(inputs.dtype)
     lengths = jnp.sum(emitted, axis=1, dtype=jnp.int32)
     return CTCDecoded(write(position, best)[None], lengths[None], score[:, None])
-
-
-def _as_lengths(op: str, argument: str, lengths: ArrayLike, batch: int) -> jax.Array:
-    """Converts ``[batch]`` integers."""
-    array = as_integer_array(op, argument, lengths, rank=1)
-    check_shape(op, argument, array, (batch,), f"one for each row of the batch of {batch}")
-    return _at_least_32_bits(array)
-
-
-def _at_least_32_bits(array: jax.Array) -> jax.Array:
-    """Widens narrow integers, which could not be compared with a size beyond their range."""
-    return array if array.dtype.itemsize >= 4 else array.astype(jnp.int32)
 
 
 def _first(size: int, lengths: jax.Array) -> jax.Array:

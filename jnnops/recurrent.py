@@ -24,13 +24,12 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import (
     as_array,
-    as_integer_array,
     as_static_int,
     at_least,
     check_callable,
-    check_shape,
-    debug_check,
 )
+from jnnops._primitives.varying import vary_with
+from jnnops._tables.ids import as_lengths, checked_lengths
 
 __all__ = ["RNNCell", "RNNResult", "bidirectional_dynamic_rnn", "dynamic_rnn"]
 
@@ -185,10 +184,8 @@ def _run(
 
     lengths = None
     if sequence_length is not None:
-        lengths = as_integer_array(op, "sequence_length", sequence_length, rank=1).astype(jnp.int32)
-        check_shape(op, "sequence_length", lengths, (batch,), f"one for each row of the batch of {batch}")
-        in_range = (lengths >= 0) & (lengths <= time)
-        lengths = debug_check(op, "sequence_length", f"be in [0, {time}]", lengths, in_range)
+        lengths = as_lengths(op, "sequence_length", sequence_length, batch).astype(jnp.int32)
+        lengths, _ = checked_lengths(op, "sequence_length", lengths, time)
 
     if initial_state is None:
         if not hasattr(cell, "zero_state"):
@@ -251,7 +248,7 @@ def _scan(
 
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
     state = _promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
-    state = _vary_with(state, (cell, inputs, lengths))
+    state = vary_with(state, cell, inputs, lengths)
     # Backward, a row's padding comes first and leaves the state alone: the same as reversing each row's own steps.
     state, outputs = lax.scan(step, state, (steps, inputs), reverse=direction == "_bw", unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
@@ -295,19 +292,6 @@ def _promote_state(op: str, argument: str, trace: Callable[[Any], tuple[Any, Any
 
 def _dtypes(tree: Any) -> list[Any]:
     return [leaf.dtype for leaf in jax.tree.leaves(tree)]
-
-
-def _vary_with(state: Any, sources: Any) -> Any:
-    """Returns ``state``, but varying over the mesh axes of a ``shard_map`` over which any of ``sources`` does.
-
-    A loop's carry must have that type from the start, and each release of JAX has another function to cast it. The
-    ``any`` of no elements has it in all of them, is False whatever the array holds, and costs nothing.
-    """
-    never = jnp.zeros((), jnp.bool_)
-    for leaf in jax.tree.leaves(sources):
-        if isinstance(leaf, jax.Array) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            never |= jnp.any(jnp.atleast_1d(leaf)[:0].astype(jnp.bool_))
-    return jax.tree.map(lambda leaf: jnp.where(never, leaf, leaf), state)
 
 
 def _zero_rows(keep: jax.Array, tree: Any) -> Any:

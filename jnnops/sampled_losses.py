@@ -32,10 +32,9 @@ from jnnops._check import (
     as_static_int,
     check_rank,
     check_shape,
-    debug_check,
 )
-from jnnops._rows import in_range, signed_alike
-from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._tables.ids import checked_ids, signed_alike
+from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops.activation import softplus
 from jnnops.candidate_sampling import SampledCandidates, log_uniform_candidate_sampler
 from jnnops.classification import sigmoid_cross_entropy_with_logits
@@ -285,8 +284,7 @@ def _loss_of_sampled(
     remove_accidental_hits: bool,
     partition_strategy: str,
 ) -> jax.Array:
-    labels = debug_check(op, "labels", f"be in [0, {num_classes})", labels, in_range(labels, num_classes))
-    valid = in_range(labels, num_classes)
+    labels, valid = checked_ids(op, "labels", labels, num_classes)
     labels, candidates = signed_alike(labels, sampled.sampled_candidates)
     dtype = jnp.result_type(weights[0], biases[0], inputs)
     wide = accumulation_dtype(dtype)

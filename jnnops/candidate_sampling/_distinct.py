@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops._primitives.varying import zeros_varying_like
+from jnnops._primitives.varying import vary_with
 from jnnops.candidate_sampling._random import random_words
 
 # Draws are counted by blocks of this size.
@@ -76,12 +76,8 @@ def draw_by_rejection(
         new = first_occurrences(jnp.concatenate([drawn.ids, ids]), active)[num_sampled:]
         return stream + 1, _append(drawn, ids, new)
 
-    varying = distribution.draw(key, 0, 1)  # under shard_map, over what the draws vary over
-    nothing = Drawn(
-        zeros_varying_like(varying, (num_sampled,)),
-        zeros_varying_like(varying, ()),
-        zeros_varying_like(varying, ()).astype(jnp.float32),
-    )
+    nothing = Drawn(jnp.zeros(num_sampled, jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+    nothing = vary_with(nothing, distribution.draw(key, 0, 1))
     drawn = lax.while_loop(lambda state: state[1].found < num_sampled, more, (jnp.uint32(0), nothing))[1]
     return drawn.ids, drawn.tries
 
@@ -131,7 +127,7 @@ def first_occurrences(ids: jax.Array, active: jax.Array) -> jax.Array:
         equal = ids.at[earliest].get(mode="clip") == ids
         return turn + 1, first | (active & (earliest == places)), active & ~equal
 
-    start = (jnp.uint32(0), active & (ids != ids), active)
+    start = (jnp.uint32(0), *vary_with((jnp.zeros_like(active), active), ids))
     return lax.while_loop(lambda state: jnp.any(state[2]), claim, start)[1]
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int, debug_check
-from jnnops._rows import in_range, signed
+from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int
+from jnnops._tables.ids import checked_ids
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
 
 
@@ -80,7 +80,7 @@ def sample(
     else:
         ids, tries = draw_by_rejection(distribution, key, num_sampled, batch)
 
-    valid, true_classes = valid_ids(op, "true_classes", true_classes, distribution.range_max)
+    true_classes, valid = checked_classes(op, true_classes, distribution.range_max)
     p_true = jnp.where(valid, distribution.probability(jnp.where(valid, true_classes, 0)), 0)
     return SampledCandidates(
         ids,
@@ -95,7 +95,7 @@ def expected_count(p: jax.Array, num_sampled: int, tries: jax.Array) -> jax.Arra
     return jnp.where(tries == num_sampled, num_sampled * p, -jnp.expm1(tries * jnp.log1p(-p)))
 
 
-def valid_ids(op: str, argument: str, ids: jax.Array, range_max: int) -> tuple[jax.Array, jax.Array]:
-    """Which ids are in ``[0, range_max)``, and all of them in int32; ``checkify`` reports the others."""
-    ids = debug_check(op, argument, f"be in [0, {range_max})", ids, in_range(ids, range_max))
-    return in_range(ids, range_max), signed(ids).astype(jnp.int32)
+def checked_classes(op: str, true_classes: jax.Array, range_max: int) -> tuple[jax.Array, jax.Array]:
+    """The true classes as int32, and which of them are in ``[0, range_max)``; ``checkify`` reports the others."""
+    ids, valid = checked_ids(op, "true_classes", true_classes, range_max)
+    return ids.astype(jnp.int32), valid

@@ -15,8 +15,8 @@ from jnnops.candidate_sampling._sample import (
     SampledCandidates,
     as_true_classes,
     check_sampler,
+    checked_classes,
     sample,
-    valid_ids,
 )
 
 # Without replacement, more draws than this for each id of the range take longer than to look at every id.
@@ -245,7 +245,7 @@ def all_candidate_sampler(
     as_static_bool(op, "unique", unique)
     if range_max is not None and as_static_int(op, "range_max", range_max) != num_sampled:
         raise ValueError(f"{op}: `range_max` must be num_sampled = {num_sampled}, got {range_max}")
-    valid, _ = valid_ids(op, "true_classes", ids, num_sampled)
+    _, valid = checked_classes(op, ids, num_sampled)
     return SampledCandidates(
         jnp.arange(num_sampled, dtype=jnp.int32), valid.astype(jnp.float32), jnp.ones(num_sampled, jnp.float32)
     )

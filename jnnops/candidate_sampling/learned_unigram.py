@@ -11,9 +11,10 @@ from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_int, is_traced
 from jnnops._primitives.order import after, read_once
+from jnnops._primitives.varying import vary_with
 from jnnops.candidate_sampling._distinct import Distribution
 from jnnops.candidate_sampling._random import random_words, scale_words
-from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, sample, valid_ids
+from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, checked_classes, sample
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("tree",), meta_fields=("range_max",))
@@ -189,8 +190,8 @@ def _sample_learned_unigram(
             right = place >= left
             return 2 * node + right.astype(jnp.int32), place - jnp.where(right, left, 0)
 
-        root = (place - place).astype(jnp.int32) + 1  # varies under shard_map as `place` does
-        return lax.fori_loop(0, depth, down, (root, place))[0] - leaves
+        root = jnp.ones_like(place, jnp.int32)
+        return lax.fori_loop(0, depth, down, vary_with((root, place), tree))[0] - leaves
 
     def probability(ids: jax.Array) -> jax.Array:
         counts = tree.at[leaves + ids].get(mode="promise_in_bounds")
@@ -205,7 +206,7 @@ def _sample_learned_unigram(
         batch=2 * num_sampled if unique else None,  # counts by Zipf's law take 1.8 times as many, even ones 1.0
         race=2 * num_sampled >= range_max,
     )
-    valid, ids = valid_ids(op, "true_classes", true_classes, range_max)
+    ids, valid = checked_classes(op, true_classes, range_max)
     above = (leaves + ids)[..., None] >> jnp.arange(depth + 1, dtype=jnp.int32)[None, None, :]
     # Else XLA copies the tree: 10 million classes take 152 ms then, and 1.0 so.
     sampled = SampledCandidates(*read_once(tuple(sampled)))

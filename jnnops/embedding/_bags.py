@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
 from jnnops._check import check_rank, debug_check, is_real_number
-from jnnops._rows import add_rows, in_range, signed
+from jnnops._tables.ids import in_range, signed
+from jnnops._tables.rows import add_rows
 
 # In bags of no more ids than this the rows are added one by one: XLA on CPU (jaxlib 0.10.2) then gathers, weighs and
 # adds in one loop. As a reduction it first writes all rows: 1024 bags of 8 ids out of 100,000 x 128 take 2.5 times as

@@ -10,8 +10,8 @@ from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_integer_array, at_least, check_choice, debug_check, is_traced
-from jnnops._rows import in_range
-from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._tables.ids import in_range
+from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
 from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jnnops._check import as_static_bool, as_static_ints, check_callable
 from jnnops._primitives.order import after, read_once
-from jnnops._rows import signed_alike
-from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_tapped
+from jnnops._tables.ids import signed_alike
+from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_probed
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse.slices import IndexedSlices
 
@@ -107,10 +107,10 @@ def _value_and_grad(
         lambda number: f"{_OP}: `{name_of[number]}` must only be looked up, being one of `tables`",
     )
 
-    def run(dense: list[Any], taps: Any) -> tuple[Any, tuple[Any, Any]]:
+    def run(dense: list[Any], probes: Any) -> tuple[Any, tuple[Any, Any]]:
         remaining = iter(dense)
         arguments = [next(remaining) if number == DENSE else leaf for number, leaf in zip(numbers, leaves, strict=True)]
-        results, made = run_tapped(closed, arguments, [number != DENSE for number in numbers], taps)
+        results, made = run_probed(closed, arguments, [number != DENSE for number in numbers], probes)
         result = jax.tree.unflatten(jax.tree.structure(result_shapes), results)
         if not has_aux:
             return result, (None, made)
@@ -119,8 +119,8 @@ def _value_and_grad(
         return result[0], (result[1], made)
 
     dense = [leaf for number, leaf in zip(numbers, leaves, strict=True) if number == DENSE]
-    taps = jax.tree.map(Lookup.tap, lookups)
-    (value, (aux, made)), (dense_gradients, rows) = jax.value_and_grad(run, (0, 1), has_aux=True)(dense, taps)
+    probes = jax.tree.map(Lookup.probe, lookups)
+    (value, (aux, made)), (dense_gradients, rows) = jax.value_and_grad(run, (0, 1), has_aux=True)(dense, probes)
 
     of_table = [lookup.table for lookup in jax.tree.leaves(lookups)]
     made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))

@@ -10,7 +10,8 @@ import optax
 
 from jnnops._check import accumulation_dtype, as_static_bool, check_callable, describe
 from jnnops._primitives.order import after, read_once
-from jnnops._rows import in_range, take_rows
+from jnnops._tables.ids import in_range
+from jnnops._tables.rows import take_rows
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse._transforms import decay_factors, study
 from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices, put_rows

@@ -11,7 +11,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_array, as_static_int
-from jnnops._rows import add_rows, in_range, signed, take_rows
+from jnnops._tables.ids import in_range, signed
+from jnnops._tables.rows import add_rows, take_rows
 
 T = TypeVar("T")
 

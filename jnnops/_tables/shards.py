@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnnops._check import FLOATING, as_number_array, at_least, check_choice
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 
 
 def as_shards(op: str, argument: str, table: Any, partition_strategy: str) -> tuple[jax.Array, ...]:

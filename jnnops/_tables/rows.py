@@ -22,6 +22,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jnnops._check import accumulation_dtype
 from jnnops._primitives.varying import vary_alike, zeros_varying_like
+from jnnops._tables.ids import in_range, signed
 
 # take_rows(table, ids) -> rows
 take_rows_p = Primitive("take_rows")
@@ -37,23 +38,6 @@ def take_rows(table: jax.Array, ids: jax.Array) -> jax.Array:
 def add_rows(rows: jax.Array, ids: jax.Array, num_rows: int) -> jax.Array:
     """A table of zeros to which each row is added at its id: ``[num_rows, *row_shape]``, summed in float32 at least."""
     return add_rows_p.bind(*vary_alike(rows, signed(ids)), num_rows=num_rows)  # pyright: ignore[reportReturnType]
-
-
-def signed(ids: jax.Array) -> jax.Array:
-    """The ids as int32 or int64. Those too large for it wrap to negative ones, which name no row either."""
-    return ids.astype(jnp.int64 if ids.dtype.itemsize == 8 else jnp.int32)
-
-
-def signed_alike(*ids: jax.Array) -> list[jax.Array]:
-    """The ids, all as int64 if any of them has 64 bits, and else as int32."""
-    dtype = max((signed(each).dtype for each in ids), key=lambda dtype: dtype.itemsize)
-    return [signed(each).astype(dtype) for each in ids]
-
-
-def in_range(ids: jax.Array, num_rows: int) -> jax.Array:
-    """Which ids, of any integer dtype, name one of ``num_rows`` rows."""
-    ids = signed(ids)
-    return (ids >= 0) & (ids <= min(num_rows - 1, np.iinfo(ids.dtype).max))
 
 
 def _take(table: jax.Array, ids: jax.Array, none: int = 0) -> jax.Array:
