@@ -39,8 +39,6 @@ from jnnops.activation import softplus
 from jnnops.candidate_sampling import SampledCandidates, log_uniform_candidate_sampler
 from jnnops.classification import sigmoid_cross_entropy_with_logits
 
-__all__ = ["nce_loss", "sampled_softmax_loss"]
-
 
 def nce_loss(
     weights: ArrayLike | Sequence[ArrayLike],

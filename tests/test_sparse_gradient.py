@@ -295,9 +295,9 @@ class TestTransforms:
     def test_eager_calls_compile_a_jitted_loss_once(self):
         f = value_and_grad(jax.jit(classes_and_biases), tables=tables)
         f(parameters(), IDS)
-        before = _lookups._tapped_jit.cache_info()
+        before = _lookups._probed_jit.cache_info()
         f(parameters(), IDS + 1)
-        after = _lookups._tapped_jit.cache_info()
+        after = _lookups._probed_jit.cache_info()
         assert (after.misses, after.currsize) == (before.misses, before.currsize)
         assert after.hits > before.hits
 

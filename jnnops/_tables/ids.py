@@ -26,7 +26,9 @@ def signed_alike(*ids: jax.Array) -> list[jax.Array]:
 def in_range(ids: jax.Array, size: int) -> jax.Array:
     """Which ids, of any integer dtype, are in ``[0, size)``."""
     ids = signed(ids)
-    return (ids >= 0) & (ids <= min(size - 1, np.iinfo(ids.dtype).max))
+    if isinstance(size, int) and size > np.iinfo(ids.dtype).max:  # not of a dimension that `jax.export` leaves open
+        return ids >= 0
+    return (ids >= 0) & (ids < size)
 
 
 def checked_ids(op: str, argument: str, ids: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:

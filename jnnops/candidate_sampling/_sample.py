@@ -11,6 +11,9 @@ from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_in
 from jnnops._tables.ids import checked_ids
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
 
+# Without replacement, more draws than this for each id of the range take longer than to look at every id.
+DRAWS_FOR_EACH = 8
+
 
 class SampledCandidates(NamedTuple):
     """What a sampler returns.
@@ -71,11 +74,11 @@ def sample(
         key: The key.
         num_sampled: How many to draw.
         batch: How many draws to make at a time so that enough of them are distinct; None with replacement.
-        race: Whether to draw without replacement by looking at every id instead.
+        race: Whether to draw without replacement by looking at every id instead, as is done for too many draws.
     """
     if batch is None:
         ids, tries = distribution.draw(key, 0, num_sampled), jnp.float32(num_sampled)
-    elif race:
+    elif race or batch > DRAWS_FOR_EACH * distribution.range_max:
         ids, tries = draw_by_race(distribution, key, num_sampled)
     else:
         ids, tries = draw_by_rejection(distribution, key, num_sampled, batch)

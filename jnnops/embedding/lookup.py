@@ -11,8 +11,6 @@ from jnnops._tables.ids import checked_ids
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
 
-__all__ = ["embedding_lookup"]
-
 
 def embedding_lookup(
     params: ArrayLike | Sequence[ArrayLike],

@@ -15,8 +15,6 @@ from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sh
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
 from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
 
-__all__ = ["embedding_lookup_sparse", "safe_embedding_lookup_sparse"]
-
 COMBINERS = ("mean", "sqrtn", "sum")
 
 

@@ -10,8 +10,6 @@ from jax.experimental.sparse import BCOO
 
 from jnnops._check import as_integer_array, as_number_array, as_static_int, check_choice
 
-__all__ = ["SparseIds"]
-
 
 class SparseIds(NamedTuple):
     """What :func:`jnnops.embedding_lookup_sparse` combines: its second and third argument.

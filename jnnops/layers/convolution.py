@@ -13,8 +13,6 @@ from jnnops.activation import bias_add
 from jnnops.convolution import convolution
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 
-__all__ = ["Conv"]
-
 
 @layer
 class Conv:

@@ -9,8 +9,6 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, at_least, check_rank
 from jnnops.layers._layer import GLOROT_UNIFORM, layer
 
-__all__ = ["Dense"]
-
 
 @layer
 class Dense:

@@ -9,8 +9,6 @@ from jnnops._check import as_float_array
 from jnnops.activation import dropout
 from jnnops.layers._layer import layer, static
 
-__all__ = ["Dropout"]
-
 
 @layer
 class Dropout:

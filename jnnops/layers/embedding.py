@@ -10,8 +10,6 @@ from jnnops._check import as_integer_array, as_key, as_static_int
 from jnnops.embedding import embedding_lookup
 from jnnops.layers._layer import layer
 
-__all__ = ["Embedding"]
-
 
 def small_uniform(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Uniform on [-0.05, 0.05), as Keras draws tables."""

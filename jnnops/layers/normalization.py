@@ -14,8 +14,6 @@ from jnnops._check import accumulation_dtype, as_float_array, as_static_int, at_
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization, moments
 
-__all__ = ["BatchNorm", "BatchNormState"]
-
 
 class BatchNormState(NamedTuple):
     """The running moments of a :class:`BatchNorm`, each ``[features]``."""

@@ -10,8 +10,6 @@ from jnnops._check import as_static_ints, describe
 from jnnops.layers._layer import layer, static
 from jnnops.pooling import avg_pool, max_pool
 
-__all__ = ["AvgPool", "MaxPool"]
-
 Pool = TypeVar("Pool", "MaxPool", "AvgPool")
 
 

@@ -9,8 +9,6 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops.layers._layer import layer, static
 from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
 
-__all__ = ["RNN", "Bidirectional"]
-
 
 @layer
 class RNN:

@@ -9,8 +9,6 @@ import jax
 from jnnops._check import as_key, describe
 from jnnops.layers._layer import layer, static
 
-__all__ = ["Function", "Sequential"]
-
 
 @layer
 class Function:

@@ -1,15 +1,5 @@
-"""Recurrent cells: one step of a recurrent network, for ``dynamic_rnn`` and the layers ``RNN`` and ``Bidirectional``.
+"""Long short-term memory."""
 
-A cell maps inputs ``[batch, in_features]`` and a state to ``(output, new_state)``. Names of fields, the layout of
-kernels (the inputs' rows above the state's) and the order of gates are TensorFlow's, so the arrays of a TensorFlow
-checkpoint are taken as they are: ``BasicLSTMCell(kernel=..., bias=...)``. ``init`` draws new ones.
-
-Inputs, state and weights promote to one dtype, which the output and the new state have. For 16-bit dtypes the operands
-of matrix products are 16-bit, and all else is computed in float32.
-"""
-
-import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,12 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, check_rank, check_shape
+from jnnops._check import as_key, as_static_int, check_shape
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-
-__all__ = ["BasicLSTMCell", "BasicRNNCell", "GRUCell", "LSTMCell", "LSTMStateTuple"]
-
-Activation = Callable[[jax.Array], jax.Array]
+from jnnops.layers.cells._step import Activation, affine, as_activation, as_sizes, check_step, promote_step
 
 
 class LSTMStateTuple(NamedTuple):
@@ -31,210 +18,6 @@ class LSTMStateTuple(NamedTuple):
 
     c: Any
     h: Any
-
-
-@layer
-class BasicRNNCell:
-    """The simplest cell: ``activation([inputs, state] @ kernel + bias)`` is both the output and the new state.
-
-    Attributes:
-        kernel: ``[in_features + num_units, num_units]``.
-        bias: ``[num_units]``.
-        activation: A module-level function, tanh unless given.
-
-    Example:
-        >>> cell = nn.layers.BasicRNNCell.init(4, 3, key=jax.random.key(0))
-        >>> output, state = cell(jnp.ones((2, 4)), cell.zero_state(2, jnp.float32))
-        >>> output.shape, state.shape
-        ((2, 3), (2, 3))
-
-    References:
-        ``tf.compat.v1.nn.rnn_cell.BasicRNNCell``.
-    """
-
-    kernel: jax.Array
-    bias: jax.Array
-    activation: Activation = static(default=jnp.tanh)
-
-    @classmethod
-    def init(
-        cls,
-        in_features: int,
-        num_units: int,
-        *,
-        activation: Activation = jnp.tanh,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
-        dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
-    ) -> "BasicRNNCell":
-        """Draws a new cell, with a bias of 0.
-
-        Args:
-            in_features: Width of the inputs.
-            num_units: Width of the output and the state.
-            activation: A module-level function; tanh unless given.
-            kernel_init: ``kernel_init(key, shape, dtype)`` returns the kernel, as ``jax.nn.initializers`` do;
-                uniform as in Glorot and Bengio, 2010, unless given.
-            dtype: Of the arrays.
-            key: A ``jax.random`` key.
-
-        Returns:
-            The cell.
-
-        Raises:
-            TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
-            ValueError: If a size is below 1.
-        """
-        rows, units = _sizes("BasicRNNCell.init", in_features, num_units)
-        key = as_key("BasicRNNCell.init", key)
-        kernel = kernel_init(key, (rows + units, units), dtype)
-        return cls(kernel=kernel, bias=jnp.zeros(units, dtype), activation=_function("BasicRNNCell.init", activation))
-
-    @property
-    def num_units(self) -> int:
-        """The width of the output and of the state."""
-        return self.bias.shape[-1]
-
-    @property
-    def output_size(self) -> int:
-        """The width of the output."""
-        return self.num_units
-
-    @property
-    def state_size(self) -> int:
-        """The width of the state."""
-        return self.num_units
-
-    def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
-        """Zeros ``[batch_size, num_units]``."""
-        return jnp.zeros((batch_size, self.num_units), dtype)
-
-    def __call__(self, inputs: ArrayLike, state: ArrayLike) -> tuple[jax.Array, jax.Array]:
-        """Returns ``(output, new_state)``, which are the same."""
-        cell, x, h = _promote("BasicRNNCell", self, inputs=inputs, state=state)
-        _check_step("BasicRNNCell", x, cell.kernel, cell.bias, state=(h, self.num_units))
-        output = _basic_rnn(cell, x, h)
-        return output, output
-
-
-@jax.jit
-def _basic_rnn(cell: BasicRNNCell, inputs: jax.Array, state: jax.Array) -> jax.Array:
-    return cell.activation(_affine(inputs, state, cell.kernel, cell.bias)).astype(inputs.dtype)
-
-
-@layer
-class GRUCell:
-    r"""The gated recurrent unit, whose new state is a mixture of the old one and a candidate.
-
-    .. math::
-        r, u &= \sigma([x, h] W_\text{gate} + b_\text{gate}) \\
-        c &= \text{activation}([x, r h] W_\text{candidate} + b_\text{candidate}) \\
-        h' &= u h + (1 - u) c
-
-    The reset gate multiplies the state before the product, as in the paper's first version; cuDNN and PyTorch apply
-    it after, so their weights give other results here.
-
-    Attributes:
-        gate_kernel: ``[in_features + num_units, 2 num_units]``, gates in the order reset, update.
-        gate_bias: ``[2 num_units]``.
-        candidate_kernel: ``[in_features + num_units, num_units]``.
-        candidate_bias: ``[num_units]``.
-        activation: A module-level function, tanh unless given.
-
-    Example:
-        >>> cell = nn.layers.GRUCell.init(4, 3, key=jax.random.key(0))
-        >>> output, state = cell(jnp.ones((2, 4)), cell.zero_state(2, jnp.float32))
-        >>> output.shape, state.shape
-        ((2, 3), (2, 3))
-
-    References:
-        ``tf.compat.v1.nn.rnn_cell.GRUCell``. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder
-        for Statistical Machine Translation", 2014.
-    """
-
-    gate_kernel: jax.Array
-    gate_bias: jax.Array
-    candidate_kernel: jax.Array
-    candidate_bias: jax.Array
-    activation: Activation = static(default=jnp.tanh)
-
-    @classmethod
-    def init(
-        cls,
-        in_features: int,
-        num_units: int,
-        *,
-        activation: Activation = jnp.tanh,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
-        dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
-    ) -> "GRUCell":
-        """Draws a new cell, with biases of 1 for the gates and 0 for the candidate.
-
-        Args:
-            in_features: Width of the inputs.
-            num_units: Width of the output and the state.
-            activation: A module-level function; tanh unless given.
-            kernel_init: ``kernel_init(key, shape, dtype)`` returns a kernel, as ``jax.nn.initializers`` do;
-                uniform as in Glorot and Bengio, 2010, unless given.
-            dtype: Of the arrays.
-            key: A ``jax.random`` key.
-
-        Returns:
-            The cell.
-
-        Raises:
-            TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
-            ValueError: If a size is below 1.
-        """
-        rows, units = _sizes("GRUCell.init", in_features, num_units)
-        gate_key, candidate_key = jax.random.split(as_key("GRUCell.init", key))
-        return cls(
-            gate_kernel=kernel_init(gate_key, (rows + units, 2 * units), dtype),
-            gate_bias=jnp.ones(2 * units, dtype),
-            candidate_kernel=kernel_init(candidate_key, (rows + units, units), dtype),
-            candidate_bias=jnp.zeros(units, dtype),
-            activation=_function("GRUCell.init", activation),
-        )
-
-    @property
-    def num_units(self) -> int:
-        """The width of the output and of the state."""
-        return self.candidate_bias.shape[-1]
-
-    @property
-    def output_size(self) -> int:
-        """The width of the output."""
-        return self.num_units
-
-    @property
-    def state_size(self) -> int:
-        """The width of the state."""
-        return self.num_units
-
-    def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
-        """Zeros ``[batch_size, num_units]``."""
-        return jnp.zeros((batch_size, self.num_units), dtype)
-
-    def __call__(self, inputs: ArrayLike, state: ArrayLike) -> tuple[jax.Array, jax.Array]:
-        """Returns ``(output, new_state)``, which are the same."""
-        op, units = "GRUCell", self.num_units
-        cell, x, h = _promote(op, self, inputs=inputs, state=state)
-        _check_step(op, x, cell.candidate_kernel, cell.candidate_bias, prefix="candidate_", state=(h, units))
-        check_shape(op, "gate_kernel", cell.gate_kernel, (cell.candidate_kernel.shape[0], 2 * units), "two gates")
-        check_shape(op, "gate_bias", cell.gate_bias, (2 * units,), "two gates")
-        output = _gru(cell, x, h)
-        return output, output
-
-
-@jax.jit
-def _gru(cell: GRUCell, inputs: jax.Array, state: jax.Array) -> jax.Array:
-    gates = jax.nn.sigmoid(_affine(inputs, state, cell.gate_kernel, cell.gate_bias))
-    reset, update = jnp.split(gates, 2, axis=-1)
-    h = state.astype(gates.dtype)
-    reset_state = (reset * h).astype(state.dtype)
-    candidate = cell.activation(_affine(inputs, reset_state, cell.candidate_kernel, cell.candidate_bias))
-    return (update * h + (1 - update) * candidate).astype(state.dtype)
 
 
 @layer
@@ -300,12 +83,12 @@ class BasicLSTMCell:
             TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
             ValueError: If a size is below 1.
         """
-        rows, units = _sizes("BasicLSTMCell.init", in_features, num_units)
+        rows, units = as_sizes("BasicLSTMCell.init", in_features, num_units)
         return cls(
             kernel=kernel_init(as_key("BasicLSTMCell.init", key), (rows + units, 4 * units), dtype),
             bias=jnp.zeros(4 * units, dtype),
             forget_bias=float(forget_bias),
-            activation=_function("BasicLSTMCell.init", activation),
+            activation=as_activation("BasicLSTMCell.init", activation),
         )
 
     @property
@@ -418,7 +201,7 @@ class LSTMCell:
             ValueError: If a size is below 1 or a clip below 0.
         """
         op = "LSTMCell.init"
-        rows, units = _sizes(op, in_features, num_units)
+        rows, units = as_sizes(op, in_features, num_units)
         outputs = units if num_proj is None else as_static_int(op, "num_proj", num_proj, minimum=1)
         kernel_key, projection_key, *peephole_keys = jax.random.split(as_key(op, key), 5)
         # A row of a square matrix: TensorFlow too takes a vector's length for both of its fans.
@@ -433,7 +216,7 @@ class LSTMCell:
             forget_bias=float(forget_bias),
             cell_clip=_limit(op, "cell_clip", cell_clip),
             proj_clip=_limit(op, "proj_clip", proj_clip),
-            activation=_function(op, activation),
+            activation=as_activation(op, activation),
         )
 
     @property
@@ -468,9 +251,9 @@ def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Any) -> tuple[
     if len({array is None for array in peepholes.values()}) > 1:
         given = [name for name, array in peepholes.items() if array is not None]
         raise ValueError(f"{op}: `w_i_diag`, `w_f_diag` and `w_o_diag` must be given together, got only {given}")
-    cell, x, c, h = _promote(op, cell, inputs=inputs, c=state[0], h=state[1])
+    cell, x, c, h = promote_step(op, cell, inputs=inputs, c=state[0], h=state[1])
     units, outputs = cell.state_size
-    _check_step(op, x, cell.kernel, cell.bias, gates=4, c=(c, units), h=(h, outputs))
+    check_step(op, x, cell.kernel, cell.bias, gates=4, c=(c, units), h=(h, outputs))
     for name in peepholes:
         if (peephole := getattr(cell, name)) is not None:
             check_shape(op, name, peephole, (units,), f"`bias` is that of {units} units")
@@ -482,7 +265,7 @@ def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Any) -> tuple[
 
 @jax.jit
 def _lstm(cell: LSTMCell, inputs: jax.Array, c: jax.Array, h: jax.Array) -> LSTMStateTuple:
-    gates = _affine(inputs, h, cell.kernel, cell.bias)
+    gates = affine(inputs, h, cell.kernel, cell.bias)
     i, j, f, o = jnp.split(gates, 4, axis=-1)
     memory = c.astype(gates.dtype)
     i += _peephole(cell.w_i_diag, memory)
@@ -508,64 +291,8 @@ def _clip(x: jax.Array, limit: float | None) -> jax.Array:
     return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
 
-def _affine(inputs: jax.Array, state: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """``[inputs, state] @ kernel + bias``, in float32 for 16-bit arrays.
-
-    As two products, since the inputs' need not wait for the state.
-    """
-    dot = functools.partial(lax.dot, preferred_element_type=accumulation_dtype(inputs.dtype))
-    rows = inputs.shape[-1]
-    product = dot(inputs, kernel[:rows]) + dot(state, kernel[rows:])
-    return product + bias.astype(product.dtype)[None]
-
-
 def _zero_lstm_state(sizes: LSTMStateTuple, batch_size: int, dtype: DTypeLike) -> LSTMStateTuple:
     return LSTMStateTuple(*(jnp.zeros((batch_size, size), dtype) for size in sizes))
-
-
-def _promote(op: str, cell: Any, **values: Any) -> tuple[Any, ...]:
-    """The cell and ``values`` with all arrays in the dtype that they promote to."""
-    fields = [field.name for field in dataclasses.fields(cell) if not field.metadata.get("static")]
-    weights = {name: getattr(cell, name) for name in fields if getattr(cell, name) is not None}
-    arrays = as_float_arrays(op, **values, **weights)
-    promoted = dict(zip(weights, arrays[len(values) :], strict=True))
-    return dataclasses.replace(cell, **promoted), *arrays[: len(values)]
-
-
-def _check_step(
-    op: str,
-    inputs: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
-    *,
-    prefix: str = "",
-    gates: int = 1,
-    **states: tuple[jax.Array, int],
-) -> None:
-    """Checks the arrays of a step; ``states`` gives each part of the state and its width, the last one's in kernel."""
-    check_rank(op, "inputs", inputs, 2)
-    check_rank(op, f"{prefix}kernel", kernel, 2)
-    units = kernel.shape[1] // gates
-    if kernel.shape[1] != gates * units:
-        raise ValueError(f"{op}: `{prefix}kernel` must have {gates} columns for each unit, got shape {kernel.shape}")
-    check_shape(op, f"{prefix}bias", bias, kernel.shape[1:], f"`{prefix}kernel` has {kernel.shape[1]} columns")
-    batch, (_, width) = inputs.shape[0], list(states.values())[-1]
-    features = kernel.shape[0] - width
-    check_shape(op, "inputs", inputs, (batch, features), f"`{prefix}kernel` has {features} rows for them")
-    for name, (state, size) in states.items():
-        check_shape(op, name, state, (batch, size), "[batch, units]")
-
-
-def _sizes(op: str, in_features: int, num_units: int) -> tuple[int, int]:
-    return as_static_int(op, "in_features", in_features, minimum=1), as_static_int(
-        op, "num_units", num_units, minimum=1
-    )
-
-
-def _function(op: str, activation: Activation) -> Activation:
-    if not callable(activation):
-        raise TypeError(f"{op}: `activation` must be a function, got {activation!r}")
-    return activation
 
 
 def _limit(op: str, argument: str, value: float | None) -> float | None:
