@@ -35,14 +35,15 @@ from jnnops._check import (
 )
 from jnnops._tables.ids import checked_ids, signed_alike
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._types import Key, Table
 from jnnops.activation import softplus
 from jnnops.candidate_sampling import SampledCandidates, log_uniform_candidate_sampler
 from jnnops.classification import sigmoid_cross_entropy_with_logits
 
 
 def nce_loss(
-    weights: ArrayLike | Sequence[ArrayLike],
-    biases: ArrayLike | Sequence[ArrayLike],
+    weights: Table,
+    biases: Table,
     labels: ArrayLike,
     inputs: ArrayLike,
     num_sampled: int,
@@ -52,7 +53,7 @@ def nce_loss(
     remove_accidental_hits: bool = False,
     partition_strategy: str = "mod",
     *,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> jax.Array:
     r"""Noise-contrastive estimation: learns to tell true classes from sampled ones, each by a logistic regression.
 
@@ -116,8 +117,8 @@ def _logistic_loss(true: jax.Array, sampled: jax.Array) -> jax.Array:
 
 
 def sampled_softmax_loss(
-    weights: ArrayLike | Sequence[ArrayLike],
-    biases: ArrayLike | Sequence[ArrayLike],
+    weights: Table,
+    biases: Table,
     labels: ArrayLike,
     inputs: ArrayLike,
     num_sampled: int,
@@ -127,7 +128,7 @@ def sampled_softmax_loss(
     remove_accidental_hits: bool = True,
     partition_strategy: str = "mod",
     *,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> jax.Array:
     r"""Cross entropy of the softmax over true and sampled classes alone, to train what the full softmax is to use.
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_arrays, at_least, broadcast_to_rank, check_rank, check_shape
+from jnnops._types import DataFormat
 from jnnops.activation.rectifiers import relu
 
 
-def bias_add(value: ArrayLike, bias: ArrayLike, data_format: str | None = None) -> jax.Array:
+def bias_add(value: ArrayLike, bias: ArrayLike, data_format: DataFormat = None) -> jax.Array:
     """Adds a bias to every channel.
 
     Args:
@@ -38,7 +39,7 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: str | None = None) 
     return x + b.reshape(tuple(x.shape[axis] if i == axis else 1 for i in range(x.ndim)))
 
 
-def _channel_axis(data_format: str | None, rank: int) -> int:
+def _channel_axis(data_format: DataFormat, rank: int) -> int:
     if isinstance(data_format, str) and data_format.startswith("NC"):
         return 1
     if data_format is None or (

@@ -1,8 +1,7 @@
 """Elements set to 0 at random."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +19,10 @@ from jnnops._check import (
     debug_check,
     is_traced,
 )
+from jnnops._types import Key, NoiseShape
 
 
-def dropout(
-    x: ArrayLike, rate: ArrayLike, noise_shape: Sequence[int | None] | None = None, *, key: jax.Array
-) -> jax.Array:
+def dropout(x: ArrayLike, rate: ArrayLike, noise_shape: NoiseShape = None, *, key: Key) -> jax.Array:
     """Sets elements to 0 at random and scales the others by ``1 / (1 - rate)``, which keeps the mean.
 
     Args:
@@ -57,7 +55,7 @@ def general_dropout(
     x: ArrayLike,
     rate: ArrayLike,
     uniform_sampler: Callable[..., ArrayLike],
-    noise_shape: Sequence[int | None] | None = None,
+    noise_shape: NoiseShape = None,
 ) -> jax.Array:
     """:func:`dropout` with random numbers from a function of the caller's.
 
@@ -93,9 +91,9 @@ def stateless_dropout(
     rate: ArrayLike,
     seed: ArrayLike | None = None,
     rng_alg: str | None = None,
-    noise_shape: Sequence[int | None] | None = None,
+    noise_shape: NoiseShape = None,
     *,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> jax.Array:
     """:func:`dropout` with TensorFlow's stateless signature: the randomness is a seed of two integers.
 
@@ -140,8 +138,8 @@ def _drop(
     op: str,
     x: ArrayLike,
     rate: ArrayLike,
-    uniform_sampler: Callable[..., Any],
-    noise_shape: Sequence[int | None] | None,
+    uniform_sampler: Callable[..., ArrayLike],
+    noise_shape: NoiseShape,
 ) -> jax.Array:
     x = as_float_array(op, "x", x)
     probability = as_number_array(op, "rate", rate, rank=0)
@@ -161,7 +159,7 @@ def _drop(
     return _apply_noise(x, probability, noise)
 
 
-def _noise_shape(op: str, noise_shape: Sequence[int | None] | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _noise_shape(op: str, noise_shape: NoiseShape, shape: tuple[int, ...]) -> tuple[int, ...]:
     if noise_shape is None:
         return shape
     given = tuple(noise_shape)

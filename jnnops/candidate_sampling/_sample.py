@@ -1,14 +1,16 @@
 """What all samplers share: their arguments, and the expected counts."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int
 from jnnops._tables.ids import checked_ids
+from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
 
 # Without replacement, more draws than this for each id of the range take longer than to look at every id.
@@ -29,7 +31,7 @@ class SampledCandidates(NamedTuple):
     sampled_expected_count: jax.Array
 
 
-def as_true_classes(op: str, true_classes: Any, num_true: Any) -> jax.Array:
+def as_true_classes(op: str, true_classes: ArrayLike, num_true: int) -> jax.Array:
     """Checks ``[batch, num_true]`` ids."""
     num_true = as_static_int(op, "num_true", num_true, minimum=1)
     ids = as_integer_array(op, "true_classes", true_classes, rank=2)
@@ -39,7 +41,7 @@ def as_true_classes(op: str, true_classes: Any, num_true: Any) -> jax.Array:
 
 
 def check_sampler(
-    op: str, true_classes: Any, num_true: Any, num_sampled: Any, unique: Any, range_max: Any, key: Any
+    op: str, true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, key: Key
 ) -> tuple[jax.Array, jax.Array, int, bool, int]:
     """Converts the arguments of a sampler: true classes, key, then the static ones."""
     ids = as_true_classes(op, true_classes, num_true)

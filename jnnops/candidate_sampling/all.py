@@ -1,10 +1,10 @@
 """The sampler that draws nothing."""
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import as_static_bool, as_static_int
+from jnnops._types import Key
 from jnnops.candidate_sampling._sample import SampledCandidates, as_true_classes, checked_classes
 
 
@@ -15,7 +15,7 @@ def all_candidate_sampler(
     unique: bool,
     range_max: int | None = None,
     *,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> SampledCandidates:
     """Takes every id as a candidate, which makes a sampled loss the full one: to test and to compare.
 

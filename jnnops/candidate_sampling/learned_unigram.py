@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jnnops._check import as_integer_array, as_static_int, is_traced
 from jnnops._primitives.order import after, read_once
 from jnnops._primitives.varying import vary_with
+from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution
 from jnnops.candidate_sampling._random import random_words, scale_words
 from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, checked_classes, sample
@@ -119,7 +120,7 @@ def learned_unigram_candidate_sampler(
     range_max: int,
     *,
     state: LearnedUnigramState,
-    key: jax.Array,
+    key: Key,
 ) -> LearnedUnigramSample:
     """Draws candidates in proportion to how often they were true classes until now.
 
@@ -184,7 +185,7 @@ def _sample_learned_unigram(
         # Lined up, every class takes as many places as it counts. Each node tells if the place is left or right.
         place = scale_words(high, low, tree[1])
 
-        def down(_: Any, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def down(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             node, place = carry
             left = tree.at[2 * node].get(mode="promise_in_bounds")
             right = place >= left

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jnnops._types import Key
 from jnnops.candidate_sampling._alias import alias_table, draw_from_alias_table
 from jnnops.candidate_sampling._distinct import Distribution, enough_draws
 from jnnops.candidate_sampling._random import random_words
@@ -18,7 +19,7 @@ PIECES_BITS = 9
 
 
 def log_uniform_candidate_sampler(
-    true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, *, key: jax.Array
+    true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, *, key: Key
 ) -> SampledCandidates:
     r"""Draws candidates by Zipf's law: for ids in the order of their frequency, the most frequent first.
 

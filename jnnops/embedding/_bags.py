@@ -3,11 +3,12 @@
 import functools
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
+from jax.typing import DTypeLike
 
 from jnnops._check import check_rank, debug_check, is_real_number
 from jnnops._tables.ids import in_range, signed
@@ -64,7 +65,7 @@ def _sum_of_columns_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -
     return _sum_of_columns(*primals), jnp.sum(*tangents, 1)
 
 
-def check_sparse(op: str, sp_ids: Any, sp_weights: Any, names: tuple[str, str], rank: Any) -> None:
+def check_sparse(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], rank: int | range) -> None:
     """Raises unless these are matrices of ids and, if given, of their weights."""
     for argument, matrix in zip(names, (sp_ids, sp_weights), strict=True):
         if matrix is None and argument == names[1]:
@@ -92,7 +93,7 @@ def check_sparse(op: str, sp_ids: Any, sp_weights: Any, names: tuple[str, str], 
             )
 
 
-def bags_of(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], dtype: Any) -> Bags:
+def bags_of(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], dtype: DTypeLike) -> Bags:
     """The bags that two matrices make, with weights in ``dtype``."""
     *batch, max_ids = sp_ids.shape
     count = math.prod(batch)

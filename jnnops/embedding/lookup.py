@@ -1,7 +1,6 @@
 """Looking up rows one by one."""
 
 import functools
-from collections.abc import Sequence
 
 import jax
 from jax.typing import ArrayLike
@@ -9,11 +8,12 @@ from jax.typing import ArrayLike
 from jnnops._check import as_integer_array
 from jnnops._tables.ids import checked_ids
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._types import Table
 from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
 
 
 def embedding_lookup(
-    params: ArrayLike | Sequence[ArrayLike],
+    params: Table,
     ids: ArrayLike,
     max_norm: ArrayLike | None = None,
     *,

@@ -79,7 +79,7 @@ class SparseIds(NamedTuple):
             places, indices = np.arange(needed), np.full((nse, 2), shape, np.int32)
             indices[places] = np.stack([rows, columns], 1)
 
-        def matrix(values: Any) -> BCOO:
+        def matrix(values: jax.Array) -> BCOO:
             data = np.zeros(indices.shape[:-1], values.dtype)
             data[places] = values
             entries = (jnp.asarray(data), jnp.asarray(indices))

@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import accumulation_dtype, as_float_array, as_static_int, at_least, check_shape, describe
+from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization, moments
 
@@ -113,7 +114,7 @@ class BatchNorm:
         state: BatchNormState,
         *,
         training: bool = False,
-        axis_name: Hashable | Sequence[Hashable] | None = None,
+        axis_name: AxisNames = None,
     ) -> tuple[jax.Array, BatchNormState]:
         """Normalizes ``x``.
 

@@ -1,7 +1,6 @@
 """Normalization by the Euclidean norm."""
 
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +8,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array, as_number_array, canonical_axes
+from jnnops._types import Axes
 
 
-def l2_normalize(x: ArrayLike, axis: int | Sequence[int] | None = None, epsilon: ArrayLike = 1e-12) -> jax.Array:
+def l2_normalize(x: ArrayLike, axis: Axes = None, epsilon: ArrayLike = 1e-12) -> jax.Array:
     r"""Divides by the Euclidean norm along one or several axes.
 
     .. math::

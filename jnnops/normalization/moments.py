@@ -1,7 +1,6 @@
 """Mean and variance."""
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array, canonical_axes
+from jnnops._types import Axes
 
 
 class Moments(NamedTuple):
@@ -18,9 +18,7 @@ class Moments(NamedTuple):
     variance: jax.Array
 
 
-def moments(
-    x: ArrayLike, axes: int | Sequence[int] | None, shift: ArrayLike | None = None, keepdims: bool = False
-) -> Moments:
+def moments(x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: bool = False) -> Moments:
     """Mean and variance over some of the axes.
 
     The variance is the mean of ``(x - mean) ** 2``: it divides by the number of values. Both are NaN over no values

@@ -9,20 +9,22 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
+from jnnops._types import Tree
+
 
 class RNNCell(Protocol):
     """What :func:`dynamic_rnn` asks of a cell."""
 
-    def __call__(self, inputs: Any, state: Any, /) -> tuple[Any, Any]:
+    def __call__(self, inputs: Tree, state: Tree, /) -> tuple[Tree, Tree]:
         """Computes ``(output, new_state)`` of one step; the new state is like ``state`` in structure and shapes."""
         ...
 
-    def zero_state(self, batch_size: int, dtype: DTypeLike, /) -> Any:
+    def zero_state(self, batch_size: int, dtype: DTypeLike, /) -> Tree:
         """Makes the state of a sequence that has not begun."""
         ...
 
 
-def check_result(op: str, argument: str, result: Any, state: Any, batch: int) -> tuple[Any, Any]:
+def check_result(op: str, argument: str, result: Any, state: Tree, batch: int) -> tuple[Tree, Tree]:
     """Returns the output and the new state of one step as arrays, or raises if the loop could not carry them."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{op}: `{argument}` must return a pair (output, new_state), got {type(result).__name__}")
@@ -39,7 +41,7 @@ def check_result(op: str, argument: str, result: Any, state: Any, batch: int) ->
     return output, new_state
 
 
-def promote_state(op: str, argument: str, trace: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
+def promote_state(op: str, argument: str, trace: Callable[[Tree], tuple[Tree, Tree]], state: Tree) -> Tree:
     """Casts the first state to the dtypes that the cell promotes it to, since a loop's carry keeps its types."""
     given, found = _dtypes(state), _dtypes(trace(state)[1])
     if found != given:
@@ -55,7 +57,7 @@ def promote_state(op: str, argument: str, trace: Callable[[Any], tuple[Any, Any]
     return state
 
 
-def _dtypes(tree: Any) -> list[Any]:
+def _dtypes(tree: Tree) -> list[jnp.dtype]:
     return [leaf.dtype for leaf in jax.tree.leaves(tree)]
 
 

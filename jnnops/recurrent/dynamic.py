@@ -1,33 +1,34 @@
 """Cells run over as many steps as each row has."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import keystr, tree_map_with_path
+from jax.tree_util import KeyPath, keystr, tree_map_with_path
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_array, as_static_int, at_least, check_callable
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
+from jnnops._types import Tree
 from jnnops.recurrent.cell import RNNCell, check_result, promote_state, with_wide_gradient
 
 
 class RNNResult(NamedTuple):
     """The outputs of all steps and the state after each row's last one."""
 
-    outputs: Any
-    state: Any
+    outputs: Tree
+    state: Tree
 
 
 def dynamic_rnn(
     cell: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     sequence_length: ArrayLike | None = None,
-    initial_state: Any = None,
+    initial_state: Tree = None,
     dtype: DTypeLike | None = None,
     time_major: bool = False,
     *,
@@ -75,10 +76,10 @@ def dynamic_rnn(
 def bidirectional_dynamic_rnn(
     cell_fw: RNNCell,
     cell_bw: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     sequence_length: ArrayLike | None = None,
-    initial_state_fw: Any = None,
-    initial_state_bw: Any = None,
+    initial_state_fw: Tree = None,
+    initial_state_bw: Tree = None,
     dtype: DTypeLike | None = None,
     time_major: bool = False,
     *,
@@ -132,9 +133,9 @@ def _run(
     op: str,
     direction: str,
     cell: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     sequence_length: ArrayLike | None,
-    initial_state: Any,
+    initial_state: Tree,
     dtype: DTypeLike | None,
     time_major: bool,
     unroll: int,
@@ -184,9 +185,9 @@ def _run(
 
 def _scan(
     cell: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     lengths: jax.Array | None,
-    state: Any,
+    state: Tree,
     *,
     op: str,
     direction: str,
@@ -199,11 +200,11 @@ def _scan(
     weights, structure = jax.tree.flatten(cell)
     weights = [with_wide_gradient(weight) for weight in weights]
 
-    def advance(inputs: Any, state: Any) -> tuple[Any, Any]:
+    def advance(inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
         result = structure.unflatten(weight() for weight in weights)(inputs, state)
         return check_result(op, f"cell{direction}", result, state, batch)
 
-    def step(state: Any, step_and_inputs: tuple[jax.Array, Any]) -> tuple[Any, Any]:
+    def step(state: Tree, step_and_inputs: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         step, inputs = step_and_inputs
         if lengths is None:
             output, new_state = advance(inputs, state)
@@ -227,7 +228,7 @@ def _scan(
 _jitted_scan = jax.jit(_scan, static_argnames=("op", "direction", "time_major", "unroll"))
 
 
-def _zero_rows(keep: jax.Array, tree: Any) -> Any:
+def _zero_rows(keep: jax.Array, tree: Tree) -> Tree:
     """Zeros the rows of every array where ``keep``, ``[batch]``, is False."""
     return jax.tree.map(lambda leaf: _select_rows(keep, leaf, jnp.zeros_like(leaf)), tree)
 
@@ -239,11 +240,11 @@ def _select_rows(condition: jax.Array, if_true: jax.Array, if_false: jax.Array) 
     return jnp.where(condition.reshape(condition.shape + (1,) * (if_true.ndim - 1)), if_true, if_false)
 
 
-def _swap_batch_and_time(tree: Any) -> Any:
+def _swap_batch_and_time(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def _floating_dtype(op: str, leaves: list[jax.Array]) -> Any:
+def _floating_dtype(op: str, leaves: list[jax.Array]) -> DTypeLike:
     """The dtype that the floating arrays of ``inputs`` promote to."""
     dtypes = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not dtypes:
@@ -251,16 +252,16 @@ def _floating_dtype(op: str, leaves: list[jax.Array]) -> Any:
     return jnp.result_type(*dtypes)
 
 
-def _as_arrays(op: str, argument: str, tree: Any, rank: range | None = None) -> Any:
+def _as_arrays(op: str, argument: str, tree: Tree, rank: range | None = None) -> Tree:
     """Converts every leaf of a tree, where a list of numbers is a leaf."""
 
-    def convert(path: Any, leaf: Any) -> jax.Array:
+    def convert(path: KeyPath, leaf: ArrayLike) -> jax.Array:
         return as_array(op, argument + keystr(path), leaf, rank=rank)
 
     return tree_map_with_path(convert, tree, is_leaf=_is_list_of_numbers)
 
 
-def _is_list_of_numbers(value: Any) -> bool:
+def _is_list_of_numbers(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(item, bool | int | float | np.generic) or _is_list_of_numbers(item) for item in value
     )

@@ -1,7 +1,7 @@
 """What :func:`jnnops.sparse.lazy` has to know of an optax transformation, found out by trying it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jnnops._check import is_traced
+from jnnops._types import Tree
 from jnnops.sparse._tables import DENSE, leaf_names
 
 _OP = "sparse.lazy"
@@ -23,7 +24,14 @@ _CONSPICUOUS = (np.nan, 1e30)
 _UNKNOWN = 0.5
 
 
-def study(transform: Any, params: Any, tables: Any, extra: Any, *, decays: bool) -> Any:
+def study(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Tree,
+    tables: Tree,
+    extra: Mapping[str, Any],
+    *,
+    decays: bool,
+) -> Tree:
     """Checks that a transformation can be run on some rows of a table alone, and finds those rows in its state.
 
     Args:
@@ -48,8 +56,14 @@ def study(transform: Any, params: Any, tables: Any, extra: Any, *, decays: bool)
 
 
 def decay_factors(
-    transform: Any, grads: Any, state: Any, params: Any, tables: Any, state_tables: Any, extra: Any
-) -> Any:
+    transform: optax.GradientTransformationExtraArgs,
+    grads: Tree,
+    state: Tree,
+    params: Tree,
+    tables: Tree,
+    state_tables: Tree,
+    extra: Mapping[str, Any],
+) -> Tree:
     """The factor by which the rows in each leaf of the state shrink in a step in which their gradient is zero.
 
     Args:
@@ -76,7 +90,7 @@ def decay_factors(
     return jax.tree.map(lambda table, leaf: leaf if table == DENSE else leaf.reshape(()), state_tables, after)
 
 
-def _tables_of_state(transform: Any, params: Any, tables: Any) -> Any:
+def _tables_of_state(transform: optax.GradientTransformationExtraArgs, params: Tree, tables: Tree) -> Tree:
     """For each leaf of the state the table with which its first axis grows."""
 
     def longer(param: Any, table: int) -> Any:
@@ -110,10 +124,16 @@ def _tables_of_state(transform: Any, params: Any, tables: Any) -> Any:
     return jax.tree.map(table_of, state, of_longer)
 
 
-def _check_rows_are_independent(transform: Any, params: Any, tables: Any, state_tables: Any, extra: Any) -> None:
+def _check_rows_are_independent(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Tree,
+    tables: Tree,
+    state_tables: Tree,
+    extra: Mapping[str, Any],
+) -> None:
     """Takes two steps, and again with a conspicuous first row of each table, which must show nowhere else."""
 
-    def all_else(params: Any, *gradients: Any) -> Any:
+    def all_else(params: Tree, *gradients: Tree) -> Tree:
         def without_first_row(table: int, leaf: Any) -> Any:
             return leaf if table == DENSE else leaf[1:]
 
@@ -144,10 +164,16 @@ def _check_rows_are_independent(transform: Any, params: Any, tables: Any, state_
                 )
 
 
-def _check_state_decays(transform: Any, params: Any, tables: Any, state_tables: Any, extra: Any) -> None:
+def _check_state_decays(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Tree,
+    tables: Tree,
+    state_tables: Tree,
+    extra: Mapping[str, Any],
+) -> None:
     """Compares what a step without a gradient does to the state with the factors."""
 
-    def with_and_by_factors(params: Any, gradient: Any) -> Any:
+    def with_and_by_factors(params: Tree, gradient: Tree) -> Tree:
         _, state = transform.update(gradient, transform.init(params), params, **extra)
         _, after = transform.update(jax.tree.map(jnp.zeros_like, gradient), state, params, **extra)
         factors = decay_factors(transform, gradient, state, params, tables, state_tables, extra)
@@ -172,7 +198,7 @@ def _small(param: Any, table: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((_SIZE, *(min(size, _SIZE) for size in param.shape[1:])), jnp.float32)
 
 
-def _random(shapes: Any, seed: int) -> Any:
+def _random(shapes: Tree, seed: int) -> Tree:
     generator = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: np.asarray(generator.standard_normal(leaf.shape), leaf.dtype), shapes)
 

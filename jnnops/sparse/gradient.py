@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jnnops._check import as_static_bool, as_static_ints, check_callable
 from jnnops._primitives.order import after, read_once
 from jnnops._tables.ids import signed_alike
+from jnnops._types import Tree
 from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_probed
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse.slices import IndexedSlices
@@ -22,7 +23,7 @@ def value_and_grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     *,
-    tables: Callable[[Any], Any],
+    tables: Callable[[Tree], Tree],
 ) -> Callable[..., Any]:
     """Value and gradient of a function, as ``jax.value_and_grad``, but of tables only the rows that are looked up.
 
@@ -77,7 +78,7 @@ def value_and_grad(
         if not all(-len(args) <= number < len(args) for number in numbers):
             raise TypeError(f"{_OP}: `argnums` must name positional arguments, got {argnums!r} for {len(args)} of them")
 
-        def of_chosen(chosen: Any) -> Any:
+        def of_chosen(chosen: Tree) -> Tree:
             replaced = list(args)
             for number, argument in zip(numbers, (chosen,) if single else chosen, strict=True):
                 replaced[number] = argument
@@ -90,8 +91,8 @@ def value_and_grad(
 
 
 def _value_and_grad(
-    fun: Callable[[Any], Any], params: Any, has_aux: bool, tables: Callable[[Any], Any]
-) -> tuple[Any, Any]:
+    fun: Callable[[Tree], Tree], params: Tree, has_aux: bool, tables: Callable[[Tree], Tree]
+) -> tuple[Tree, Tree]:
     leaves, treedef = jax.tree.flatten(params)
     numbers = jax.tree.leaves(table_numbers(_OP, tables, params))
     closed, result_shapes = jax.make_jaxpr(fun, return_shape=True)(params)
@@ -107,7 +108,7 @@ def _value_and_grad(
         lambda number: f"{_OP}: `{name_of[number]}` must only be looked up, being one of `tables`",
     )
 
-    def run(dense: list[Any], probes: Any) -> tuple[Any, tuple[Any, Any]]:
+    def run(dense: list[Any], probes: Tree) -> tuple[Tree, tuple[Tree, Tree]]:
         remaining = iter(dense)
         arguments = [next(remaining) if number == DENSE else leaf for number, leaf in zip(numbers, leaves, strict=True)]
         results, made = run_probed(closed, arguments, [number != DENSE for number in numbers], probes)

@@ -12,6 +12,7 @@ from jnnops._check import accumulation_dtype, as_static_bool, check_callable, de
 from jnnops._primitives.order import after, read_once
 from jnnops._tables.ids import in_range
 from jnnops._tables.rows import take_rows
+from jnnops._types import Tree
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse._transforms import decay_factors, study
 from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices, put_rows
@@ -28,13 +29,13 @@ class CatchUpState(NamedTuple):
         last_steps: For each table the last step in which each row had a gradient: ``[num_rows]``, int32.
     """
 
-    inner: Any
+    inner: Tree
     step: jax.Array
     last_steps: tuple[jax.Array, ...]
 
 
 def lazy(
-    transform: optax.GradientTransformation, *, tables: Callable[[Any], Any], catch_up: bool = False
+    transform: optax.GradientTransformation, *, tables: Callable[[Tree], Tree], catch_up: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Runs an optax transformation on those rows of tables only that have a gradient.
 
@@ -90,7 +91,7 @@ def lazy(
     transform = optax.with_extra_args_support(transform)
     known: dict[Any, Any] = {}  # what `study` returned, by the parameters it was asked about
 
-    def init(params: Any) -> Any:
+    def init(params: Tree) -> Tree:
         state = transform.init(params)
         if not catch_up:
             return state
@@ -98,7 +99,7 @@ def lazy(
         last_steps = tuple(jnp.zeros(len(table), jnp.int32) for table in of_tables)
         return CatchUpState(state, jnp.zeros((), jnp.int32), last_steps)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+    def update(updates: Tree, state: Tree, params: Tree = None, **extra_args: Any) -> tuple[Tree, Tree]:
         shapes = jax.tree.map(_shape_of, updates, is_leaf=is_slices)
         numbers = table_numbers(_OP, tables, shapes)
         _check_gradients(numbers, updates, params)
@@ -135,14 +136,14 @@ def lazy(
 # In the following a tree comes with a tree of the tables' numbers, or DENSE, for its leaves.
 
 
-def _of_tables(numbers: Any, tree: Any) -> list[Any]:
+def _of_tables(numbers: Tree, tree: Tree) -> list[Any]:
     """The leaves that belong to tables, in the tables' order."""
     leaves, treedef = jax.tree.flatten(numbers)
     pairs = zip(leaves, treedef.flatten_up_to(tree), strict=True)
     return [leaf for number, leaf in sorted(pairs, key=lambda pair: pair[0]) if number != DENSE]
 
 
-def _take(numbers: Any, tree: Any, ids: Sequence[jax.Array]) -> Any:
+def _take(numbers: Tree, tree: Tree, ids: Sequence[jax.Array]) -> Tree:
     """The tree with the rows of ids in place of tables."""
 
     def take(number: int, leaf: Any) -> Any:
@@ -151,7 +152,7 @@ def _take(numbers: Any, tree: Any, ids: Sequence[jax.Array]) -> Any:
     return jax.tree.map(take, numbers, tree)
 
 
-def _put(numbers: Any, tree: Any, ids: Sequence[jax.Array], read: Any, rows: Any) -> Any:
+def _put(numbers: Tree, tree: Tree, ids: Sequence[jax.Array], read: Tree, rows: Any) -> Tree:
     """The tree with other rows in its tables, in place of those that were read; other leaves are as in ``rows``."""
 
     def put(number: int, leaf: Any, old: Any, new: Any) -> Any:
@@ -190,7 +191,7 @@ def _shape_of(grad: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(jnp.shape(grad), jnp.result_type(grad))
 
 
-def _check_gradients(numbers: Any, grads: Any, params: Any) -> None:
+def _check_gradients(numbers: Tree, grads: Tree, params: Tree) -> None:
     """Raises unless the tables' gradients are slices that fit the parameters, and no other is."""
     names, tables = leaf_names(numbers), jax.tree.leaves(numbers)
     leaves = jax.tree.leaves(grads, is_leaf=is_slices)

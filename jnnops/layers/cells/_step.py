@@ -2,15 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import lax
 
 from jnnops._check import accumulation_dtype, as_float_arrays, as_static_int, check_rank, check_shape
-
-Activation = Callable[[jax.Array], jax.Array]
+from jnnops._types import Activation
 
 
 def affine(inputs: jax.Array, state: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:

@@ -1,14 +1,13 @@
 """The simplest cell."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_key
+from jnnops._types import Activation, Initializer, Key
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import Activation, affine, as_activation, as_sizes, check_step, promote_step
+from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step
 
 
 @layer
@@ -41,9 +40,9 @@ class BasicRNNCell:
         num_units: int,
         *,
         activation: Activation = jnp.tanh,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "BasicRNNCell":
         """Draws a new cell, with a bias of 0.
 

@@ -1,14 +1,13 @@
 """The gated recurrent unit."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_key, check_shape
+from jnnops._types import Activation, Initializer, Key
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import Activation, affine, as_activation, as_sizes, check_step, promote_step
+from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step
 
 
 @layer
@@ -54,9 +53,9 @@ class GRUCell:
         num_units: int,
         *,
         activation: Activation = jnp.tanh,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "GRUCell":
         """Draws a new cell, with biases of 1 for the gates and 0 for the candidate.
 

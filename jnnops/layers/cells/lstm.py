@@ -1,6 +1,5 @@
 """Long short-term memory."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +8,9 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_key, as_static_int, check_shape
+from jnnops._types import Activation, Initializer, Key, Tree
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import Activation, affine, as_activation, as_sizes, check_step, promote_step
+from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step
 
 
 class LSTMStateTuple(NamedTuple):
@@ -60,9 +60,9 @@ class BasicLSTMCell:
         *,
         forget_bias: float = 1.0,
         activation: Activation = jnp.tanh,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "BasicLSTMCell":
         """Draws a new cell, with a bias of 0.
 
@@ -110,7 +110,7 @@ class BasicLSTMCell:
         """Zeros ``[batch_size, num_units]``, twice."""
         return _zero_lstm_state(self.state_size, batch_size, dtype)
 
-    def __call__(self, inputs: ArrayLike, state: Any) -> tuple[jax.Array, LSTMStateTuple]:
+    def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
         return _lstm_step("BasicLSTMCell", cell, inputs, state)
@@ -173,9 +173,9 @@ class LSTMCell:
         proj_clip: float | None = None,
         forget_bias: float = 1.0,
         activation: Activation = jnp.tanh,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "LSTMCell":
         """Draws a new cell, with a bias of 0.
 
@@ -238,12 +238,12 @@ class LSTMCell:
         """Zeros ``[batch_size, num_units]`` and ``[batch_size, output_size]``."""
         return _zero_lstm_state(self.state_size, batch_size, dtype)
 
-    def __call__(self, inputs: ArrayLike, state: Any) -> tuple[jax.Array, LSTMStateTuple]:
+    def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         return _lstm_step("LSTMCell", self, inputs, state)
 
 
-def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Any) -> tuple[jax.Array, LSTMStateTuple]:
+def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
     """Checks the arguments of one step and computes it."""
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ValueError(f"{op}: `state` must be an LSTMStateTuple or another pair (c, h), got {type(state).__name__}")
