@@ -141,33 +141,19 @@ def _run(
     unroll: int,
 ) -> RNNResult:
     """Checks everything but the cell's results and runs one direction; its arguments' names end in ``direction``."""
-    check_callable(op, f"cell{direction}", cell, "cell(inputs, state)")
-    inputs = _as_arrays(op, "inputs", inputs, rank=at_least(2))
-    leaves = jax.tree.leaves(inputs)
-    if not leaves:
-        raise ValueError(f"{op}: `inputs` must hold an array, got {inputs!r}")
-    if any(leaf.shape[:2] != leaves[0].shape[:2] for leaf in leaves):
-        shapes = [leaf.shape for leaf in leaves]
-        raise ValueError(f"{op}: `inputs` must agree in their first two dimensions, got shapes {shapes}")
-    batch, time = leaves[0].shape[:2]
-    if time_major:
-        batch, time = time, batch
-
+    argument = f"cell{direction}"
+    check_callable(op, argument, cell, "cell(inputs, state)")
+    inputs, batch, time = _as_inputs(op, inputs, time_major)
     lengths = None
     if sequence_length is not None:
         lengths = as_lengths(op, "sequence_length", sequence_length, batch).astype(jnp.int32)
         lengths, _ = checked_lengths(op, "sequence_length", lengths, time)
-
     if initial_state is None:
         if not hasattr(cell, "zero_state"):
             message = "must have a method zero_state(batch_size, dtype) unless an initial state is given"
-            raise TypeError(f"{op}: `cell{direction}` {message}, got {type(cell).__name__}")
-        initial_state = cell.zero_state(batch, _floating_dtype(op, leaves) if dtype is None else dtype)
-    state = _as_arrays(op, f"initial_state{direction}", initial_state)
-    for leaf in jax.tree.leaves(state):
-        if leaf.ndim and leaf.shape[0] != batch:
-            message = f"must have shapes [{batch}, ...] (the batch of `inputs`) or ()"
-            raise ValueError(f"{op}: `initial_state{direction}` {message}, got {leaf.shape}")
+            raise TypeError(f"{op}: `{argument}` {message}, got {type(cell).__name__}")
+        initial_state = cell.zero_state(batch, _floating_dtype(op, inputs) if dtype is None else dtype)
+    state = _as_state(op, f"initial_state{direction}", initial_state, batch)
 
     # Outside jit, lax.scan compiles each new closure: 0.5 s for every call of an LSTM that runs in 0.09 s.
     compilable = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(cell))
@@ -181,6 +167,29 @@ def _run(
         time_major=bool(time_major),
         unroll=as_static_int(op, "unroll", unroll, minimum=1),
     )
+
+
+def _as_inputs(op: str, inputs: Tree, time_major: bool) -> tuple[Tree, int, int]:
+    """Converts and checks the inputs; returns the batch and the time, too."""
+    inputs = _as_arrays(op, "inputs", inputs, rank=at_least(2))
+    leaves = jax.tree.leaves(inputs)
+    if not leaves:
+        raise ValueError(f"{op}: `inputs` must hold an array, got {inputs!r}")
+    if any(leaf.shape[:2] != leaves[0].shape[:2] for leaf in leaves):
+        shapes = [leaf.shape for leaf in leaves]
+        raise ValueError(f"{op}: `inputs` must agree in their first two dimensions, got shapes {shapes}")
+    first, second = leaves[0].shape[:2]
+    return (inputs, second, first) if time_major else (inputs, first, second)
+
+
+def _as_state(op: str, argument: str, state: Tree, batch: int) -> Tree:
+    """Converts and checks the first state."""
+    state = _as_arrays(op, argument, state)
+    for leaf in jax.tree.leaves(state):
+        if leaf.ndim and leaf.shape[0] != batch:
+            message = f"must have shapes [{batch}, ...] (the batch of `inputs`) or ()"
+            raise ValueError(f"{op}: `{argument}` {message}, got {leaf.shape}")
+    return state
 
 
 def _scan(
@@ -244,9 +253,9 @@ def _swap_batch_and_time(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def _floating_dtype(op: str, leaves: list[jax.Array]) -> DTypeLike:
+def _floating_dtype(op: str, inputs: Tree) -> DTypeLike:
     """The dtype that the floating arrays of ``inputs`` promote to."""
-    dtypes = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(inputs) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not dtypes:
         raise ValueError(f"{op}: `dtype` must be given unless `inputs` or an initial state has one, got None")
     return jnp.result_type(*dtypes)

@@ -123,22 +123,27 @@ def _value_and_grad(
     probes = jax.tree.map(Lookup.probe, lookups)
     (value, (aux, made)), (dense_gradients, rows) = jax.value_and_grad(run, (0, 1), has_aux=True)(dense, probes)
 
+    value, found = _of_lookups(value, made, rows)
     of_table = [lookup.table for lookup in jax.tree.leaves(lookups)]
-    made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))
-    # a lookup in `jax.checkpoint` is made again for the gradient
-    value, *rows = read_once([value, *jax.tree.leaves(rows)])
-    # The rows wait for all that was read, and not the ids, so that a state is read while the gradient is computed: a
-    # step of Adam with 4 million rows takes 3.2 ms so, and 3.4 else.
-    rows = after([value, *rows, *(each.first for each in made)], rows)
-    ids = [each.ids for each in made]
     remaining = iter(dense_gradients)
     gradients = [
         next(remaining)
         if number == DENSE
-        else _slices(aval, [each[1:] for each in zip(of_table, ids, rows, strict=True) if each[0] == number])
+        else _slices(aval, [pair for table, pair in zip(of_table, found, strict=True) if table == number])
         for number, aval in zip(numbers, avals, strict=True)
     ]
     return ((value, aux) if has_aux else value), treedef.unflatten(gradients)
+
+
+def _of_lookups(value: jax.Array, made: Tree, rows: Tree) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+    """The value, and for each lookup its ids and the gradient of its rows, which exist once all tables were read."""
+    made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))
+    # A lookup in `jax.checkpoint` is made again for the gradient.
+    value, *rows = read_once([value, *jax.tree.leaves(rows)])
+    # The gradients of the rows wait for all that was read, and the ids do not, so that an optimiser can read its state
+    # while the gradient is computed (docs/lowerings.rst, "Tables in place").
+    rows = after([value, *rows, *(each.first for each in made)], rows)
+    return value, list(zip((each.ids for each in made), rows, strict=True))
 
 
 def _slices(table: Any, lookups: Sequence[tuple[jax.Array, jax.Array]]) -> IndexedSlices:

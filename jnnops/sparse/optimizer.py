@@ -1,7 +1,7 @@
 """Any element-wise optax transformation, run on the rows that have a gradient."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -106,31 +106,50 @@ def lazy(
         key = (jax.tree.structure(shapes), *jax.tree.leaves(shapes), *jax.tree.leaves(numbers))
         if key not in known:
             known[key] = study(transform, shapes, numbers, extra_args, decays=catch_up)
-        of_state, whole_state = known[key], state.inner if catch_up else state
-        if jax.tree.structure(whole_state) != jax.tree.structure(of_state):
+        of_state = known[key]
+        if jax.tree.structure(state.inner if catch_up else state) != jax.tree.structure(of_state):
             raise ValueError(f"{_OP}: `state` must be what `init` or `update` returned, got {describe(state)}")
 
-        slices = [each.deduplicate() for each in _of_tables(numbers, updates)]
-        ids = [each.indices for each in slices]
-        each_table = tuple(range(len(ids)))
-        grads = jax.tree.map(lambda number, grad: grad if number == DENSE else slices[number].values, numbers, updates)
-        params = None if params is None else _take(numbers, params, ids)
-        rows = read = _take(of_state, whole_state, ids)
-        last_steps = _take(each_table, state.last_steps, ids) if catch_up else ()
-        if catch_up:
-            factors = decay_factors(transform, grads, rows, params, numbers, of_state, extra_args)
-            rows = jax.tree.map(functools.partial(_decayed, state.step, last_steps), of_state, rows, factors)
-
-        updates, rows = transform.update(grads, rows, params, **extra_args)
-        new_state = _put(of_state, whole_state, ids, read, rows)
-        if catch_up:
-            step = state.step + 1
-            steps = tuple(jnp.full(len(each), step) for each in ids)
-            new_state = CatchUpState(new_state, step, _put(each_table, state.last_steps, ids, last_steps, steps))
-        num_rows = [each.num_rows for each in slices]
-        return jax.tree.map(functools.partial(_as_slices, ids, num_rows), numbers, updates), new_state
+        return _update_rows(transform, numbers, of_state, updates, state, params, extra_args, catch_up=catch_up)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _update_rows(
+    transform: optax.GradientTransformationExtraArgs,
+    numbers: Tree,
+    of_state: Tree,
+    updates: Tree,
+    state: Tree,
+    params: Tree,
+    extra_args: Mapping[str, Any],
+    *,
+    catch_up: bool,
+) -> tuple[Tree, Tree]:
+    """Runs the transformation on the rows that have a gradient, and puts the new rows into the state.
+
+    ``numbers`` and ``of_state`` say which leaves of the parameters and of the inner state belong to which table.
+    """
+    whole_state = state.inner if catch_up else state
+    slices = [each.deduplicate() for each in _of_tables(numbers, updates)]
+    ids = [each.indices for each in slices]
+    each_table = tuple(range(len(ids)))
+    grads = jax.tree.map(lambda number, grad: grad if number == DENSE else slices[number].values, numbers, updates)
+    params = None if params is None else _take(numbers, params, ids)
+    rows = read = _take(of_state, whole_state, ids)
+    last_steps = _take(each_table, state.last_steps, ids) if catch_up else ()
+    if catch_up:
+        factors = decay_factors(transform, grads, rows, params, numbers, of_state, extra_args)
+        rows = jax.tree.map(functools.partial(_decayed, state.step, last_steps), of_state, rows, factors)
+
+    updates, rows = transform.update(grads, rows, params, **extra_args)
+    new_state = _put(of_state, whole_state, ids, read, rows)
+    if catch_up:
+        step = state.step + 1
+        steps = tuple(jnp.full(len(each), step) for each in ids)
+        new_state = CatchUpState(new_state, step, _put(each_table, state.last_steps, ids, last_steps, steps))
+    num_rows = [each.num_rows for each in slices]
+    return jax.tree.map(functools.partial(_as_slices, ids, num_rows), numbers, updates), new_state
 
 
 # In the following a tree comes with a tree of the tables' numbers, or DENSE, for its leaves.
