@@ -4,8 +4,9 @@ The classes are the rows of ``weights``, ``[num_classes, dim]``, with ``biases``
 of shards, in TensorFlow's order ``"mod"`` or ``"div"`` (see :mod:`jnnops.embedding`). Only the rows of true and of
 sampled classes are read, and only they have a gradient; with :mod:`jnnops.sparse` a training step costs no more.
 
-The logit of a class is ``inputs @ weights + biases``, less the logarithm of its expected count among the candidates,
-which makes up for that some classes are sampled more often than others. Nothing of ``sampled_values`` has a gradient.
+The logit of a class is ``inputs @ weights + biases`` less the logarithm of how often the class is expected among the
+candidates. Without that correction a class would count the more, the more often it is sampled. Nothing of
+``sampled_values`` has a gradient.
 
 All rows of the batch share the candidates, so one may be a true class of some row: an accidental hit. With
 ``remove_accidental_hits`` it counts nothing there, every occurrence of it.
@@ -289,8 +290,8 @@ def _loss_of_sampled(
     dtype = jnp.result_type(weights[0], biases[0], inputs)
     wide = accumulation_dtype(dtype)
 
-    # Two lookups of each table: one of labels and candidates joined would have the compiler split the sampler, too,
-    # wherever the batch is split over devices.
+    # Labels and candidates are looked up separately. In one lookup of both joined, a batch that is split over devices
+    # would have the compiler split the candidates, and with them the sampler, too.
     take = functools.partial(take_sharded_rows, partition_strategy=settings.partition_strategy)
     true_rows, sampled_rows = (take(weights, ids).astype(dtype) for ids in (labels, candidates))
     true_biases, sampled_biases = (take(biases, ids).astype(wide) for ids in (labels, candidates))

@@ -26,7 +26,8 @@ def signed_alike(*ids: jax.Array) -> list[jax.Array]:
 def in_range(ids: jax.Array, size: int) -> jax.Array:
     """Which ids, of any integer dtype, are in ``[0, size)``."""
     ids = signed(ids)
-    if isinstance(size, int) and size > np.iinfo(ids.dtype).max:  # not of a dimension that `jax.export` leaves open
+    # A dimension that `jax.export` leaves open is no int.
+    if isinstance(size, int) and size > np.iinfo(ids.dtype).max:
         return ids >= 0
     return (ids >= 0) & (ids < size)
 
@@ -50,4 +51,5 @@ def checked_lengths(op: str, argument: str, lengths: jax.Array, longest: int) ->
 
 def _checked(op: str, argument: str, requirement: str, ids: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     ids = debug_check(op, argument, requirement, signed(ids), in_range(ids, size))
-    return ids, in_range(ids, size)  # of the ids that were checked, so that whoever uses it alone has the report too
+    # Computed from the ids that were checked, so that the report comes also if only this is used.
+    return ids, in_range(ids, size)

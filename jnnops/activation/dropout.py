@@ -153,7 +153,7 @@ def _drop(
         valid = (probability >= 0) & (probability < 1)
         probability = debug_check(op, "rate", "be in [0, 1)", probability, valid)
     shape = _noise_shape(op, noise_shape, x.shape)
-    # float32 for every x, so that a key drops the same elements whatever the dtype
+    # The noise is float32 for every `x`, so that a key drops the same elements whatever the dtype.
     noise = as_float_array(op, "uniform_sampler", uniform_sampler(shape=shape, dtype=jnp.dtype(jnp.float32)))
     check_shape(op, "uniform_sampler", noise, shape, "as it was asked for")
     return _apply_noise(x, probability, noise)

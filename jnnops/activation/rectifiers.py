@@ -42,7 +42,7 @@ def relu(features: ArrayLike) -> jax.Array:
 
 @jax.jit
 def _relu(x: jax.Array) -> jax.Array:
-    return jnp.where(x <= 0, 0, x)  # and not maximum, whose gradient at 0 is 1/2
+    return jnp.where(x <= 0, 0, x)  # a select, since the gradient of a maximum at 0 is 1/2
 
 
 def relu6(features: ArrayLike) -> jax.Array:
@@ -168,7 +168,7 @@ def leaky_relu(features: ArrayLike, alpha: ArrayLike = 0.2) -> jax.Array:
 
 @jax.jit
 def _leaky_relu(x: jax.Array, slope: jax.Array) -> jax.Array:
-    # The inner select keeps the gradient by slope free of inf * 0.
+    # The inner select keeps `inf * 0` out of the gradient by the slope.
     return jnp.where(x > 0, x, broadcast_to_rank(slope, x.ndim) * jnp.where(x > 0, 0, x))
 
 

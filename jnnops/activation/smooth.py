@@ -23,7 +23,7 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
-# Beyond this the normal distribution's tail is 0 in float64 too, and x**3 is still finite in float32.
+# Beyond this the tail of the normal distribution is 0 even in float64, and up to it x**3 is finite in float32.
 GELU_SATURATION = 40.0
 
 
@@ -144,7 +144,7 @@ def _gelu(x: jax.Array) -> jax.Array:
 def _gelu_tanh(x: jax.Array) -> jax.Array:
     near = jnp.clip(x, -GELU_SATURATION, GELU_SATURATION)
     argument = (2 / jnp.pi) ** 0.5 * (near + 0.044715 * near * near * near)
-    # sigmoid(2 u) = (1 + tanh(u)) / 2 without the cancellation.
+    # This is (1 + tanh(u)) / 2, which would cancel for negative u, as sigmoid(2 u).
     return jnp.where(x > GELU_SATURATION, x, near * jax.lax.logistic(2 * argument))
 
 

@@ -13,7 +13,8 @@ from jnnops._tables.ids import checked_ids
 from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
 
-# Without replacement, more draws than this for each id of the range take longer than to look at every id.
+# Without replacement, if more draws than this are needed for each id of the range, they take longer than to look at
+# every id.
 DRAWS_FOR_EACH = 8
 
 

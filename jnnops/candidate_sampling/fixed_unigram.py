@@ -288,6 +288,7 @@ def _sample_fixed_unigram(
         true_classes,
         key,
         num_sampled,
-        batch=2 * num_sampled if unique else None,  # counts by Zipf's law take 1.8 times as many, even ones 1.0
+        # Counts by Zipf's law need 1.8 times as many draws as distinct ids.
+        batch=2 * num_sampled if unique else None,
         race=2 * num_sampled >= table.range_max,
     )

@@ -182,7 +182,8 @@ def _sample_learned_unigram(
 
     def draw(key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
         high, low = random_words(key, stream, (2, count))
-        # Lined up, every class takes as many places as it counts. Each node tells if the place is left or right.
+        # Imagine the classes in a line in which each takes as many places as its count. A place is drawn, and each node
+        # of the tree tells whether it is among the classes to the left, whose sum is the left child, or to the right.
         place = scale_words(high, low, tree[1])
 
         def down(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -204,12 +205,14 @@ def _sample_learned_unigram(
         true_classes,
         key,
         num_sampled,
-        batch=2 * num_sampled if unique else None,  # counts by Zipf's law take 1.8 times as many, even ones 1.0
+        # Counts by Zipf's law need 1.8 times as many draws as distinct ids.
+        batch=2 * num_sampled if unique else None,
         race=2 * num_sampled >= range_max,
     )
     ids, valid = checked_classes(op, true_classes, range_max)
     above = (leaves + ids)[..., None] >> jnp.arange(depth + 1, dtype=jnp.int32)[None, None, :]
-    # Else XLA copies the tree: 10 million classes take 152 ms then, and 1.0 so.
+    # The tree is written only after all that is read of it, or else XLA would copy it (docs/lowerings.rst, "Tables in
+    # place").
     sampled = SampledCandidates(*read_once(tuple(sampled)))
     (nodes,) = after(list(sampled), [jnp.where(valid[..., None], above, 2 * leaves)])
     tree = tree.at[nodes].add(1, mode="drop")

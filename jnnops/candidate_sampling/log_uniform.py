@@ -13,8 +13,8 @@ from jnnops.candidate_sampling._distinct import Distribution, enough_draws
 from jnnops.candidate_sampling._random import random_words
 from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, sample
 
-# Each octave of the log-uniform distribution is cut into 2**PIECES_BITS pieces of equal width, within which 1 / x is a
-# straight line to 5e-7 of itself.
+# Each octave of the log-uniform distribution is cut into 2**PIECES_BITS pieces of equal width. Within a piece the
+# density, 1 / x, differs from a straight line by at most 5e-7 of itself.
 PIECES_BITS = 9
 
 

@@ -134,9 +134,9 @@ def _cross_entropy(labels: jax.Array, logits: jax.Array, axis: int) -> jax.Array
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _cross_entropy_of_wide(labels: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
-    # 0 * -inf must be 0, so log_p is kept finite where there is no label: the floor is lowest / 1 there and
-    # lowest / 0 = -inf elsewhere. With a select XLA on CPU (jaxlib 0.10.2) no longer fuses the products into their
-    # sum, and value and gradient by logits of [256, 32000] take twice as long.
+    # A label of 0 adds nothing even where the logarithm is -inf, so that is raised to a finite floor: `lowest / 1`
+    # where the label is 0, and `lowest / 0 = -inf`, which raises nothing, elsewhere. A select would do the same, but
+    # XLA on CPU would not fuse the products into their sum then (docs/lowerings.rst, "Cross entropies").
     floor = jnp.finfo(logits.dtype).min / (1 - jnp.sign(labels))
     loss = -jnp.sum(labels * jnp.maximum(_log_probabilities(logits, axis), floor), axis)
     # Without any label the loss is 0 where all logits are -inf too.
@@ -210,8 +210,8 @@ def _sparse_cross_entropy_of_wide(labels: jax.Array, logits: jax.Array) -> jax.A
 def _sparse_cross_entropy_jvp(
     primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    # So the gradient is one pass over the logits: value and gradient of [256, 32000] take a third of the time that
-    # autodiff takes for log_softmax and a gather, whose transpose scatters into an array of zeros.
+    # The gradient is one pass over the logits so, and has no gather, whose transpose scatters into an array of zeros
+    # (docs/lowerings.rst, "Cross entropies").
     labels, logits = primals
     axis = logits.ndim - 1
     index = labels[..., None]
@@ -226,7 +226,8 @@ def _sparse_cross_entropy_jvp(
 
 def _finite_maximum(logits: jax.Array, axis: int) -> jax.Array:
     """The maximum along ``axis``, kept with size 1, but the lowest finite number where all are -inf."""
-    # As the initial value of the reduction it is free; a select would be repeated for every element.
+    # The lowest finite number is the initial value of the reduction, which costs nothing; XLA would repeat a select for
+    # every element of the logits.
     lowest = jnp.finfo(logits.dtype).min
     return lax.expand_dims(lax.reduce(lax.stop_gradient(logits), lowest, lax.max, (axis,)), (axis,))
 

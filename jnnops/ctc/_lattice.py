@@ -13,8 +13,8 @@ from jnnops._primitives.varying import vary_with
 class _Log(NamedTuple):
     """The logarithm of a probability as ``whole + rest``, with an integral ``whole`` that is -inf for 0.
 
-    As one float32 it would lose digits as the loss grows: at a loss of 3000 the gradient has errors of 3e-4. In two
-    parts they stay at 1e-6, at 1.3 times the cost. ``whole`` is piecewise constant, so ``rest`` has the derivative.
+    As one float32 it would lose digits as the loss grows, and the gradient with it (docs/lowerings.rst, "CTC").
+    ``whole`` is piecewise constant, so ``rest`` has the derivative.
     """
 
     whole: jax.Array
@@ -137,7 +137,7 @@ def _occupancies(
     last, before = lax.scan(forward, _certain(jnp.zeros_like(label_length), emissions), emissions)
     _, after = lax.scan(backward, _certain(label_length, emissions), emissions, reverse=True)
     blanks, labels = (
-        # both recursions hold the frame's own emission: take it out once
+        # Both recursions include the emission of the frame itself, so it is taken out once.
         _normalize(_Log(a.whole + b.whole, a.rest + b.rest - jnp.where(jnp.isneginf(emission), 0, emission)))
         for a, b, emission in zip(before, after, (blank[:, None], label), strict=True)
     )

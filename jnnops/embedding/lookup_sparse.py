@@ -173,7 +173,8 @@ def _safe_lookup_sparse(
     combined = _combine(shards, bags, max_norm, combiner, partition_strategy)
     if default_id is not None:
         empty = bags.sum((bags.ids != NO_ID).astype(jnp.int32)) == 0
-        # A bag of its own. Where no bag is empty it is empty too, so that the default row's gradient is none, not 0.
+        # The default row is looked up as the only id of a bag. Where no bag is empty that one has no id either, so that
+        # the row of the default id has no gradient at all in row-sparse training, rather than one of 0.
         default_id = _check_ids(op, "default_id", ids_where(jnp.any(empty), default_id), shards)
         default = _combine(shards, Bags(default_id.reshape(1, 1), None, None, 1), max_norm, "sum", partition_strategy)
         combined = jnp.where(of_each_row(empty, combined), jnp.broadcast_to(default, combined.shape), combined)

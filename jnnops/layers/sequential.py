@@ -144,7 +144,7 @@ def _has_state(member: object) -> bool:
 def _as_layer(member: Any) -> Any:
     if not callable(member):
         raise TypeError(f"Sequential.init: `members` must be layers or functions, got {describe(member)}")
-    if jax.tree.structure(member) != jax.tree.structure(0):  # not a leaf, so a layer
+    if jax.tree.structure(member) != jax.tree.structure(0):  # A layer is a pytree and no leaf of one.
         return member
     name = getattr(member, "__qualname__", "")
     if "<" in name:

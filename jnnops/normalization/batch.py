@@ -238,7 +238,7 @@ def _batch_normalization(
     factor = lax.rsqrt(variance.astype(wide) + epsilon.astype(wide))
     if scale is not None:
         factor = factor * scale.astype(wide)
-    # TensorFlow's x * factor + (offset - mean * factor) cancels where the mean is large.
+    # Not TensorFlow's x * factor + (offset - mean * factor), which cancels where the mean is large.
     y = (x.astype(wide) - mean.astype(wide)) * factor
     if offset is not None:
         y = y + offset.astype(wide)

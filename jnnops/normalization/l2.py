@@ -52,5 +52,5 @@ def _l2_normalize(x: jax.Array, epsilon: jax.Array, axes: tuple[int, ...]) -> ja
     wide = x.astype(accumulation_dtype(x.dtype))
     epsilon = jnp.maximum(epsilon.astype(wide.dtype), float(jnp.finfo(x.dtype).max) ** -2)
     squared_norm = jnp.sum(jnp.square(wide), axes, keepdims=True)
-    # A select and not a maximum, which would share the gradient of a tie.
+    # A select, since a maximum would share the gradient at a tie between its arguments.
     return (wide * lax.rsqrt(jnp.where(squared_norm < epsilon, epsilon, squared_norm))).astype(x.dtype)

@@ -155,7 +155,8 @@ def _run(
         initial_state = cell.zero_state(batch, _floating_dtype(op, inputs) if dtype is None else dtype)
     state = _as_state(op, f"initial_state{direction}", initial_state, batch)
 
-    # Outside jit, lax.scan compiles each new closure: 0.5 s for every call of an LSTM that runs in 0.09 s.
+    # Outside of `jit` a `lax.scan` over a new function is compiled anew in every call, which takes several times as
+    # long as to run it (docs/lowerings.rst, "Recurrent networks").
     compilable = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(cell))
     return (_jitted_scan if compilable else _scan)(
         cell,

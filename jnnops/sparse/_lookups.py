@@ -1,10 +1,14 @@
-"""Finds the lookups of tables in a traced program, and runs it with something added to the rows of each.
+"""Finds the lookups of tables in a traced program, and runs the program with a probe added to the rows of each.
 
-A program is a jaxpr of which some arguments are tables. A table may go into :func:`~jnnops._tables.rows.take_rows`, and
-into calls in which nothing else happens to it. Any other use would give it a gradient that is not one of rows, and is
-an error. What is added to the rows of a lookup is called its probe: zeros, whose gradient is that of the rows.
+A program is a jaxpr of which some arguments are tables. A table may go into :func:`~jnnops._tables.rows.take_rows`,
+and into calls in which nothing else happens to it. Any other use would give it a gradient that is not one of rows,
+and is an error. A probe is an array of zeros that is added to the rows of one lookup: its gradient is the gradient of
+the rows.
 
-What there is one of for each lookup comes in lists in the order of the program, with a list of its own for each call.
+A program may call other programs (``jit``, ``checkpoint``, ``scan``), and so what is known of its lookups, or given for
+them, is a nested list: an item for each lookup and a list for each call, in the order in which the program makes them.
+A program ``rows = take(table, ids); f(table)``, where ``f`` makes two lookups, has ``[Lookup, [Lookup, Lookup]]`` and
+takes the probes ``[probe, [probe, probe]]``.
 """
 
 import dataclasses
@@ -29,7 +33,7 @@ from jnnops.sparse._tables import DENSE
 _LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))
 _JIT = ("jit", "pjit")
 _CHECKPOINT = ("checkpoint", "remat2")
-# Probes do not get into these, or ids out of them.
+# Calls into which no probe can be passed, or out of which no ids: a table that goes into one is an error.
 _CLOSED = ("scan", "while", "cond", "custom_jvp_call", "custom_vjp_call", "shard_map", "xla_pmap")
 
 
@@ -148,7 +152,7 @@ def run_probed(
     for eqn in jaxpr.eqns:
         inputs = [atom.val if isinstance(atom, Literal) else values[atom] for atom in eqn.invars]
         used = tuple(not isinstance(atom, Literal) and atom in table_vars for atom in eqn.invars)
-        # the user's names of scopes and lines of code
+        # What is run again keeps the names of scopes and the lines of code that the user's program has.
         scope = source_info_util.current_name_stack() + eqn.source_info.name_stack
         with source_info_util.user_context(eqn.source_info.traceback, name_stack=scope), eqn.ctx.manager:
             if not any(used) or eqn.primitive.name == "stop_gradient":
@@ -186,8 +190,8 @@ def _probed_function(closed: ClosedJaxpr, tables: tuple[bool, ...]) -> Callable[
     return run
 
 
-# JAX keeps the program of a jitted function for as long as the function, so that outside of `jit` this one, too, is
-# compiled only once.
+# JAX keeps a compiled program for as long as the function that was jitted. As the function is kept here, a loss that is
+# called again and again outside of `jit` is compiled only once.
 @functools.lru_cache(maxsize=128)
 def _probed_jit(
     closed: ClosedJaxpr, tables: tuple[bool, ...], name: str, in_shardings: Any, out_shardings: Any

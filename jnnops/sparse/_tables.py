@@ -21,7 +21,8 @@ def table_numbers(op: str, tables: Callable[[Tree], Tree], params: Tree) -> Tree
         ValueError: If ``tables`` returns anything else, nothing, or a leaf twice.
     """
     leaves, treedef = jax.tree.flatten(jax.eval_shape(lambda params: params, params))
-    # every leaf is an object of its own, and is known by that and not by what it looks like
+    # Each leaf is replaced by an object of its own, so that those which `tables` returns are known by identity: two
+    # tables may have the same shape.
     marks = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     positions = {id(mark): position for position, mark in enumerate(marks)}
     numbers = [DENSE] * len(leaves)

@@ -15,12 +15,12 @@ from jnnops._types import Tree
 from jnnops.sparse._tables import DENSE, leaf_names
 
 _OP = "sparse.lazy"
-# The length of the axes that transformations are tried on: with shorter ones optax.adafactor does something else.
+# Transformations are tried on tables with axes of this length; with shorter ones optax.adafactor does something else.
 _SIZE = 128
-# A number among the gradients that shows in every sum: NaN even if that is then multiplied by a learning rate of 0, a
-# large one even if it is only compared.
+# Numbers that show in the result if they take part in it at all: NaN shows in a sum even if that is multiplied by a
+# learning rate of 0, and a large number shows where it is only compared.
 _CONSPICUOUS = (np.nan, 1e30)
-# What a number that is known only at run time, such as a traced learning rate, is taken for.
+# What stands for a number that is known only at run time, such as a traced learning rate.
 _UNKNOWN = 0.5
 
 
@@ -96,7 +96,7 @@ def _tables_of_state(transform: optax.GradientTransformationExtraArgs, params: T
     def longer(param: Any, table: int) -> Any:
         if table == DENSE:
             return param
-        more = table + 1  # each by a number of its own
+        more = table + 1  # so that the length of a state tells which table it grew with
         return jax.ShapeDtypeStruct((param.shape[0] + more, *param.shape[1:]), param.dtype)
 
     num_rows = {table: param.shape[0] for table, param in zip(*map(jax.tree.leaves, (tables, params)), strict=True)}
@@ -142,7 +142,7 @@ def _check_rows_are_independent(
             updates, state = transform.update(gradient, state, params, **extra)
             seen += jax.tree.leaves(jax.tree.map(without_first_row, tables, updates))
         remembered = jax.tree.leaves(jax.tree.map(without_first_row, state_tables, state))
-        # a flag or a count, such as of numbers that are not finite, has no effect by itself
+        # Integers and flags are not compared: a count, such as of numbers that are not finite, has no effect by itself.
         return seen + [leaf for leaf in remembered if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
     def with_first_row(value: float, table: int, leaf: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ def _value_and_grad(
 def _of_lookups(value: jax.Array, made: Tree, rows: Tree) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
     """The value, and for each lookup its ids and the gradient of its rows, which exist once all tables were read."""
     made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))
-    # A lookup in `jax.checkpoint` is made again for the gradient.
+    # `jax.checkpoint` makes its lookups once more for the gradient, so what comes with the gradient was read as well.
     value, *rows = read_once([value, *jax.tree.leaves(rows)])
     # The gradients of the rows wait for all that was read, and the ids do not, so that an optimiser can read its state
     # while the gradient is computed (docs/lowerings.rst, "Tables in place").
