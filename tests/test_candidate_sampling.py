@@ -19,7 +19,7 @@ from jnnops.candidate_sampling._alias import alias_table
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection, first_occurrences
 from jnnops.candidate_sampling._random import random_words, scale_words, threefry_2x32
 from jnnops.candidate_sampling._sample import expected_count
-from jnnops.candidate_sampling.formula import draw_in_piece, log_uniform_pieces
+from jnnops.candidate_sampling.log_uniform import draw_in_piece, log_uniform_pieces
 
 KEY = jax.random.key(11)
 DRAWS = 1_000_000

@@ -13,7 +13,7 @@ from jax.experimental.sparse import BCOO
 from op_case import normal
 
 import jnnops as nn
-from jnnops._rows import take_rows_p
+from jnnops._tables.rows import take_rows_p
 
 INF, NAN = np.inf, np.nan
 COMBINERS = ("mean", "sqrtn", "sum")

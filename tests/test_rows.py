@@ -13,7 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 from op_case import normal
 
-from jnnops._rows import add_rows, in_range, take_rows
+from jnnops._tables.ids import in_range
+from jnnops._tables.rows import add_rows, take_rows
 
 TABLE = normal(5, 3)
 IDS = np.array([[4, 0, 4], [1, -1, 5]], np.int32)

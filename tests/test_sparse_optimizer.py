@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 from jnnops.sparse import CatchUpState, IndexedSlices, apply_updates, lazy, value_and_grad
 
 ROWS, DIM = 20, 3

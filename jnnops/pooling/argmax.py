@@ -20,6 +20,7 @@ from jnnops._check import (
     check_shape,
     debug_check,
 )
+from jnnops._tables.ids import in_range, signed
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
 from jnnops._windows.layout import along, move_channels
@@ -151,22 +152,10 @@ def max_unpool(
             f"{op}: `output_shape` must have the rank and the batch of input.shape = {x.shape}, got {shape}"
         )
     size = math.prod(shape) if include_batch_in_index else math.prod(shape[1:])
-    valid = (indices >= 0) & _below(indices, size)
-    indices = debug_check(op, "argmax", f"be in [0, {size}) for output_shape {shape}", indices, valid)
-    return _unpool(x, _signed(indices, valid), shape, bool(include_batch_in_index))
-
-
-def _below(indices: jax.Array, size: int) -> jax.Array:
-    """``indices < size``, whatever the integers."""
-    if size > jnp.iinfo(indices.dtype).max:
-        return jnp.ones_like(indices, bool)
-    return indices < size
-
-
-def _signed(indices: jax.Array, valid: jax.Array) -> jax.Array:
-    """The indices as int32 at least, -1 where they are not valid."""
-    dtype = jnp.int64 if indices.dtype in (jnp.int64, jnp.uint64) else jnp.int32
-    return jnp.where(valid, indices.astype(dtype), -1)
+    valid = in_range(indices, size)
+    requirement = f"be in [0, {size}) for output_shape {shape}"
+    indices = debug_check(op, "argmax", requirement, jnp.where(valid, signed(indices), -1), valid)
+    return _unpool(x, indices, shape, bool(include_batch_in_index))
 
 
 @functools.partial(jax.jit, static_argnames=("window", "channels_last", "dtype", "include_batch"))

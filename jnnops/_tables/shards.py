@@ -1,17 +1,17 @@
 """A table as one array or as a list of shards, in either of TensorFlow's two orders."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnnops._check import FLOATING, as_number_array, at_least, check_choice
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
+from jnnops._types import Table
 
 
-def as_shards(op: str, argument: str, table: Any, partition_strategy: str) -> tuple[jax.Array, ...]:
+def as_shards(op: str, argument: str, table: Table, partition_strategy: str) -> tuple[jax.Array, ...]:
     """Converts and checks the shards of a table; a table that is no list of arrays is its only shard."""
     check_choice(op, "partition_strategy", partition_strategy, ("mod", "div"))
     if not isinstance(table, list | tuple) or (table and not any(map(_is_array, table))):
@@ -61,5 +61,5 @@ def take_sharded_rows(shards: tuple[jax.Array, ...], ids: jax.Array, partition_s
     return functools.reduce(jnp.add, map(take_rows, shards, places))
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     return hasattr(value, "shape") or hasattr(value, "__jax_array__")

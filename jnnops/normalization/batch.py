@@ -1,13 +1,7 @@
-"""Normalization by norms and by moments.
-
-Sums are taken in float32 for 16-bit inputs, and so are the moments that `fused_batch_norm` returns. Variances are
-means of squared distances from the mean, taken in a second pass over the input: never negative, and accurate where
-the mean is large beside the deviation. Unless stated otherwise they divide by the number of values, not by one less.
-"""
+"""Normalization by moments: those of the batch, or given ones."""
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,28 +15,12 @@ from jnnops._check import (
     as_float_array,
     as_number_array,
     broadcast_to_rank,
-    canonical_axes,
     check_broadcastable,
     check_choice,
     check_shape,
 )
 from jnnops._windows.layout import is_channels_last
-
-__all__ = [
-    "FusedBatchNormResult",
-    "Moments",
-    "batch_normalization",
-    "fused_batch_norm",
-    "l2_normalize",
-    "moments",
-]
-
-
-class Moments(NamedTuple):
-    """The result of `moments`."""
-
-    mean: jax.Array
-    variance: jax.Array
+from jnnops.normalization.moments import mean_and_variance
 
 
 class FusedBatchNormResult(NamedTuple):
@@ -51,113 +29,6 @@ class FusedBatchNormResult(NamedTuple):
     y: jax.Array
     running_mean: jax.Array
     running_var: jax.Array
-
-
-def l2_normalize(x: ArrayLike, axis: int | Sequence[int] | None = None, epsilon: ArrayLike = 1e-12) -> jax.Array:
-    r"""Divides by the Euclidean norm along one or several axes.
-
-    .. math::
-        y = x \Big/ \sqrt{\max\big(\textstyle\sum x^2, \epsilon\big)}
-
-    Vectors shorter than :math:`\sqrt\epsilon` are divided by that instead, so 0 stays 0 with the finite gradient
-    :math:`1 / \sqrt\epsilon`; at the kink itself the gradient is that of longer vectors. In float16 that slope would
-    overflow, so :math:`\epsilon` is taken as at least ``finfo(float16).max ** -2``, about 2.3e-10. As in TensorFlow
-    a vector whose sum of squares overflows gives 0.
-
-    Args:
-        x: Any shape, floating point.
-        axis: The axis or axes of a vector; all of them if None.
-        epsilon: Lower bound of the squared norm, a scalar.
-
-    Returns:
-        The shape and dtype of ``x``.
-
-    Raises:
-        ValueError: If ``axis`` is out of range or named twice, or ``epsilon`` is not a scalar.
-        TypeError: If ``x`` is not floating point or ``axis`` not a static integer.
-
-    Example:
-        >>> nn.l2_normalize([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]], axis=-1).tolist()
-        [[0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]]
-
-    References:
-        ``tf.nn.l2_normalize``, ``tf.math.l2_normalize``.
-    """
-    op = "l2_normalize"
-    x = as_float_array(op, "x", x)
-    axes = tuple(range(x.ndim)) if axis is None else canonical_axes(op, "axis", axis, x.ndim)
-    return _l2_normalize(x, as_number_array(op, "epsilon", epsilon, rank=0), axes)
-
-
-@functools.partial(jax.jit, static_argnames="axes")
-def _l2_normalize(x: jax.Array, epsilon: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    wide = x.astype(accumulation_dtype(x.dtype))
-    epsilon = jnp.maximum(epsilon.astype(wide.dtype), float(jnp.finfo(x.dtype).max) ** -2)
-    squared_norm = jnp.sum(jnp.square(wide), axes, keepdims=True)
-    # A select and not a maximum, which would share the gradient of a tie.
-    return (wide * lax.rsqrt(jnp.where(squared_norm < epsilon, epsilon, squared_norm))).astype(x.dtype)
-
-
-def moments(
-    x: ArrayLike, axes: int | Sequence[int] | None, shift: ArrayLike | None = None, keepdims: bool = False
-) -> Moments:
-    """Mean and variance over some of the axes.
-
-    The variance is the mean of ``(x - mean) ** 2``: it divides by the number of values. Both are NaN over no values
-    at all; an infinite value makes the variance NaN.
-
-    Args:
-        x: Any shape, floating point.
-        axes: The axis or axes to reduce, all of them if None. For batch normalization those of batch and space,
-            such as ``(0, 1, 2)``.
-        shift: Not used, as in TensorFlow: the variance is always taken around the mean.
-        keepdims: Whether to keep the reduced axes with size 1.
-
-    Returns:
-        ``Moments(mean, variance)``, each in the dtype of ``x``.
-
-    Raises:
-        ValueError: If ``axes`` is out of range or names an axis twice.
-        TypeError: If ``x`` is not floating point or ``axes`` are not static integers.
-
-    Example:
-        >>> mean, variance = nn.moments([[1.0, 2.0], [3.0, 6.0]], axes=0)
-        >>> mean.tolist(), variance.tolist()
-        ([2.0, 4.0], [1.0, 4.0])
-
-    References:
-        ``tf.nn.moments``.
-    """
-    del shift
-    x = as_float_array("moments", "x", x)
-    axes = tuple(range(x.ndim)) if axes is None else canonical_axes("moments", "axes", axes, x.ndim)
-    return _moments(x, axes, keepdims)
-
-
-@functools.partial(jax.jit, static_argnames=("axes", "keepdims"))
-def _moments(x: jax.Array, axes: tuple[int, ...], keepdims: bool) -> Moments:
-    wide = x.astype(accumulation_dtype(x.dtype))
-    mean, variance = (moment.astype(x.dtype) for moment in _mean_and_variance(wide, axes))
-    return Moments(mean, variance) if keepdims else Moments(mean.squeeze(axes), variance.squeeze(axes))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _mean_and_variance(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    mean = jnp.mean(x, axes, keepdims=True)
-    return mean, jnp.mean(jnp.square(x - mean), axes, keepdims=True)
-
-
-@_mean_and_variance.defjvp
-def _mean_and_variance_jvp(
-    axes: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    # The variance does not change with the mean it is taken around, which saves the gradient one sum over x. (To
-    # stop the gradient of that mean, as TensorFlow does, would make the second derivative wrong.)
-    (x,), (dx,) = primals, tangents
-    mean, variance = _mean_and_variance(x, axes)
-    d_mean = jnp.mean(dx, axes, keepdims=True)
-    d_variance = 2 * jnp.mean((x - mean) * dx, axes, keepdims=True)
-    return (mean, variance), (d_mean, d_variance)
 
 
 def fused_batch_norm(
@@ -277,7 +148,7 @@ def _normalize_by_batch_moments(
 ) -> FusedBatchNormResult:
     axes = _all_but(channel_axis, x)
     wide = _wide_dtype(x, scale, offset, old_mean, old_variance)
-    mean, variance = _mean_and_variance(x.astype(wide), axes)
+    mean, variance = mean_and_variance(x.astype(wide), axes)
     y = _batch_normalization(x, mean, variance, lax.expand_dims(offset, axes), lax.expand_dims(scale, axes), epsilon)
 
     def update(old: jax.Array | None, batch: jax.Array) -> jax.Array:
@@ -367,7 +238,7 @@ def _batch_normalization(
     factor = lax.rsqrt(variance.astype(wide) + epsilon.astype(wide))
     if scale is not None:
         factor = factor * scale.astype(wide)
-    # TensorFlow's x * factor + (offset - mean * factor) cancels where the mean is large.
+    # Not TensorFlow's x * factor + (offset - mean * factor), which cancels where the mean is large.
     y = (x.astype(wide) - mean.astype(wide)) * factor
     if offset is not None:
         y = y + offset.astype(wide)

@@ -1,10 +1,4 @@
-"""Softmax and the cross entropies.
-
-The losses are computed from logits, never from probabilities, so they are exact to rounding for logits of any
-size: the largest logit is subtracted before anything is exponentiated. 16-bit inputs are computed in float32
-and rounded once. A logit of -inf means a class that is ruled out: its probability is 0, and with a label of 0
-it adds nothing to a loss or to a gradient.
-"""
+"""Softmax, and the cross entropies of classes that exclude each other."""
 
 import functools
 
@@ -19,106 +13,12 @@ from jnnops._check import (
     as_float_arrays,
     as_integer_array,
     at_least,
-    broadcast_to_rank,
     canonical_axis,
     check_broadcastable,
     check_rank,
     check_shape,
-    debug_check,
 )
-
-__all__ = [
-    "log_softmax",
-    "sigmoid_cross_entropy_with_logits",
-    "softmax",
-    "softmax_cross_entropy_with_logits",
-    "sparse_softmax_cross_entropy_with_logits",
-    "weighted_cross_entropy_with_logits",
-]
-
-
-def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike) -> jax.Array:
-    r"""Cross entropy of independent yes-or-no classes, any number of which may be true at once.
-
-    .. math::
-        -z \log \sigma(x) - (1 - z) \log (1 - \sigma(x))
-
-    for labels :math:`z` and logits :math:`x`. The gradient for logits is :math:`\sigma(x) - z`, at 0 too.
-
-    Args:
-        labels: Any shape, floating point: the probability that each class is true, usually 0 or 1.
-        logits: The same shape, floating point.
-
-    Returns:
-        The loss of each element: the same shape, in the dtype that the arguments promote to. A logit of plus or
-        minus infinity gives 0 where the label agrees with it entirely (TensorFlow: NaN) and infinity elsewhere.
-
-    Raises:
-        ValueError: If the shapes differ.
-        TypeError: If the arguments are not floating point.
-
-    Example:
-        >>> nn.sigmoid_cross_entropy_with_logits([1.0, 0.0], [100.0, 100.0]).tolist()
-        [0.0, 100.0]
-
-    References:
-        ``tf.nn.sigmoid_cross_entropy_with_logits``.
-    """
-    op = "sigmoid_cross_entropy_with_logits"
-    labels, logits = as_float_arrays(op, labels=labels, logits=logits)
-    check_shape(op, "labels", labels, logits.shape, "that of `logits`")
-    return _logistic_loss(labels, logits, 1.0)
-
-
-def weighted_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, pos_weight: ArrayLike) -> jax.Array:
-    r"""``sigmoid_cross_entropy_with_logits`` whose positive part counts ``pos_weight`` times.
-
-    .. math::
-        -q z \log \sigma(x) - (1 - z) \log (1 - \sigma(x))
-
-    for labels :math:`z`, logits :math:`x` and weight :math:`q`. A weight above 1 makes a missed positive dearer
-    than a false alarm: recall rises and precision falls; below 1 the reverse. The gradient for a logit of 0 is
-    the true one, :math:`(1 - z - q z) / 2`; TensorFlow's there is :math:`1 - z`.
-
-    Args:
-        labels: Any shape, floating point: the probability that each class is true, usually 0 or 1.
-        logits: The same shape, floating point.
-        pos_weight: A scalar, or an array that broadcasts to ``logits``, such as one weight per class.
-
-    Returns:
-        The loss of each element: the shape of ``logits``, in the dtype that the arguments promote to. A logit of
-        plus or minus infinity gives 0 where the label agrees with it entirely and infinity elsewhere.
-
-    Raises:
-        ValueError: If ``labels`` and ``logits`` differ in shape or ``pos_weight`` does not broadcast to it.
-        TypeError: If the arguments are not floating point.
-
-    Example:
-        >>> nn.weighted_cross_entropy_with_logits([1.0, 0.0], [-100.0, 100.0], pos_weight=3.0).tolist()
-        [300.0, 100.0]
-
-    References:
-        ``tf.nn.weighted_cross_entropy_with_logits``.
-    """
-    op = "weighted_cross_entropy_with_logits"
-    labels, logits, pos_weight = as_float_arrays(op, labels=labels, logits=logits, pos_weight=pos_weight)
-    check_shape(op, "labels", labels, logits.shape, "that of `logits`")
-    check_broadcastable(op, "pos_weight", pos_weight, logits.shape, "logits")
-    return _logistic_loss(labels, logits, broadcast_to_rank(pos_weight, logits.ndim))
-
-
-@jax.jit
-def _logistic_loss(labels: jax.Array, logits: jax.Array, pos_weight: ArrayLike) -> jax.Array:
-    # With l = 1 + (q - 1) z both halves of the loss share log1p(exp(-|x|)), which is exact in both tails:
-    #     (1 - z) |x| + l log1p(exp(-|x|))  for x >= 0,      q z |x| + l log1p(exp(-|x|))  for x < 0.
-    wide = accumulation_dtype(logits.dtype)
-    z, x, q = labels.astype(wide), logits.astype(wide), jnp.asarray(pos_weight, wide)
-    magnitude = jnp.where(x >= 0, x, -x)  # one side for both at 0, or the gradient there is wrong
-    slope = jnp.where(x >= 0, 1 - z, q * z)
-    # Infinitely sure and right: 0, and not 0 * inf.
-    linear = slope * jnp.where((slope == 0) & jnp.isinf(x), 0, magnitude)
-    loss = linear + (1 + (q - 1) * z) * jnp.log1p(jnp.exp(-magnitude))
-    return loss.astype(logits.dtype)
+from jnnops._tables.ids import checked_ids, in_range
 
 
 def softmax(logits: ArrayLike, axis: int = -1) -> jax.Array:
@@ -234,9 +134,9 @@ def _cross_entropy(labels: jax.Array, logits: jax.Array, axis: int) -> jax.Array
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _cross_entropy_of_wide(labels: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
-    # 0 * -inf must be 0, so log_p is kept finite where there is no label: the floor is lowest / 1 there and
-    # lowest / 0 = -inf elsewhere. With a select XLA on CPU (jaxlib 0.10.2) no longer fuses the products into their
-    # sum, and value and gradient by logits of [256, 32000] take twice as long.
+    # A label of 0 adds nothing even where the logarithm is -inf, so that is raised to a finite floor: `lowest / 1`
+    # where the label is 0, and `lowest / 0 = -inf`, which raises nothing, elsewhere. A select would do the same, but
+    # XLA on CPU would not fuse the products into their sum then (docs/lowerings.rst, "Cross entropies").
     floor = jnp.finfo(logits.dtype).min / (1 - jnp.sign(labels))
     loss = -jnp.sum(labels * jnp.maximum(_log_probabilities(logits, axis), floor), axis)
     # Without any label the loss is 0 where all logits are -inf too.
@@ -292,12 +192,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLik
 
 @jax.jit
 def _sparse_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
-    classes = logits.shape[-1]
-    # A label too large for int32 wraps to a negative one, which is no class either.
-    labels = labels.astype(jnp.int64 if labels.dtype.itemsize == 8 else jnp.int32)
-    valid = (labels >= 0) & (labels < classes)
-    op = "sparse_softmax_cross_entropy_with_logits"
-    labels = debug_check(op, "labels", f"be in [0, {classes})", labels, valid)
+    labels, _ = checked_ids("sparse_softmax_cross_entropy_with_logits", "labels", labels, logits.shape[-1])
     wide = logits.astype(accumulation_dtype(logits.dtype))
     return _sparse_cross_entropy_of_wide(labels, wide).astype(logits.dtype)
 
@@ -306,7 +201,7 @@ def _sparse_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Array:
 def _sparse_cross_entropy_of_wide(labels: jax.Array, logits: jax.Array) -> jax.Array:
     axis = logits.ndim - 1
     index = labels[..., None]
-    valid = (index >= 0) & (index < logits.shape[axis])
+    valid = in_range(index, logits.shape[axis])
     target = jnp.take_along_axis(logits, index, axis, mode="clip") - _finite_maximum(logits, axis)
     return jnp.where(valid, jnp.log(_shift(logits, axis)[1]) - target, jnp.nan).squeeze(axis)
 
@@ -315,12 +210,12 @@ def _sparse_cross_entropy_of_wide(labels: jax.Array, logits: jax.Array) -> jax.A
 def _sparse_cross_entropy_jvp(
     primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    # So the gradient is one pass over the logits: value and gradient of [256, 32000] take a third of the time that
-    # autodiff takes for log_softmax and a gather, whose transpose scatters into an array of zeros.
+    # The gradient is one pass over the logits so, and has no gather, whose transpose scatters into an array of zeros
+    # (docs/lowerings.rst, "Cross entropies").
     labels, logits = primals
     axis = logits.ndim - 1
     index = labels[..., None]
-    valid = (index >= 0) & (index < logits.shape[axis])
+    valid = in_range(index, logits.shape[axis])
     one_hot = index == lax.broadcasted_iota(labels.dtype, logits.shape, axis)
     by_logits = jnp.where(valid, _probabilities(logits, axis) - one_hot.astype(logits.dtype), jnp.nan)
     return _sparse_cross_entropy_of_wide(labels, logits), jnp.sum(by_logits * tangents[1], axis)
@@ -331,7 +226,8 @@ def _sparse_cross_entropy_jvp(
 
 def _finite_maximum(logits: jax.Array, axis: int) -> jax.Array:
     """The maximum along ``axis``, kept with size 1, but the lowest finite number where all are -inf."""
-    # As the initial value of the reduction it is free; a select would be repeated for every element.
+    # The lowest finite number is the initial value of the reduction, which costs nothing; XLA would repeat a select for
+    # every element of the logits.
     lowest = jnp.finfo(logits.dtype).min
     return lax.expand_dims(lax.reduce(lax.stop_gradient(logits), lowest, lax.max, (axis,)), (axis,))
 

@@ -1,64 +1,34 @@
-"""Runs a recurrent cell over time.
-
-A cell is any object that computes one step, ``cell(inputs, state) -> (output, new_state)``, and makes the state to
-start from, ``cell.zero_state(batch_size, dtype)``; ``jnnops.layers`` has the usual ones. Inputs, outputs and states
-may be any pytree: ``inputs`` of arrays ``[batch, time, ...]`` (``[time, batch, ...]`` if ``time_major``), of which
-the cell sees ``[batch, ...]`` at each step, and states of arrays ``[batch, ...]`` or scalars. A list of numbers
-counts as an array; other containers are part of the tree.
-
-``sequence_length`` says how many steps of each row are real. Past them the outputs are zero, the state is carried
-through (scalars of the state advance with every step), and what ``inputs`` holds there, even NaN, reaches no result
-and no gradient.
-"""
+"""Cells run over as many steps as each row has."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import keystr, tree_map_with_path
+from jax.tree_util import KeyPath, keystr, tree_map_with_path
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import (
-    as_array,
-    as_integer_array,
-    as_static_int,
-    at_least,
-    check_callable,
-    check_shape,
-    debug_check,
-)
-
-__all__ = ["RNNCell", "RNNResult", "bidirectional_dynamic_rnn", "dynamic_rnn"]
-
-
-class RNNCell(Protocol):
-    """What :func:`dynamic_rnn` asks of a cell."""
-
-    def __call__(self, inputs: Any, state: Any, /) -> tuple[Any, Any]:
-        """Computes ``(output, new_state)`` of one step; the new state is like ``state`` in structure and shapes."""
-        ...
-
-    def zero_state(self, batch_size: int, dtype: DTypeLike, /) -> Any:
-        """Makes the state of a sequence that has not begun."""
-        ...
+from jnnops._check import as_array, as_static_int, at_least, check_callable
+from jnnops._primitives.varying import vary_with
+from jnnops._tables.ids import as_lengths, checked_lengths
+from jnnops._types import Tree
+from jnnops.recurrent.cell import RNNCell, check_result, promote_state, with_wide_gradient
 
 
 class RNNResult(NamedTuple):
     """The outputs of all steps and the state after each row's last one."""
 
-    outputs: Any
-    state: Any
+    outputs: Tree
+    state: Tree
 
 
 def dynamic_rnn(
     cell: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     sequence_length: ArrayLike | None = None,
-    initial_state: Any = None,
+    initial_state: Tree = None,
     dtype: DTypeLike | None = None,
     time_major: bool = False,
     *,
@@ -106,10 +76,10 @@ def dynamic_rnn(
 def bidirectional_dynamic_rnn(
     cell_fw: RNNCell,
     cell_bw: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     sequence_length: ArrayLike | None = None,
-    initial_state_fw: Any = None,
-    initial_state_bw: Any = None,
+    initial_state_fw: Tree = None,
+    initial_state_bw: Tree = None,
     dtype: DTypeLike | None = None,
     time_major: bool = False,
     *,
@@ -163,45 +133,30 @@ def _run(
     op: str,
     direction: str,
     cell: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     sequence_length: ArrayLike | None,
-    initial_state: Any,
+    initial_state: Tree,
     dtype: DTypeLike | None,
     time_major: bool,
     unroll: int,
 ) -> RNNResult:
     """Checks everything but the cell's results and runs one direction; its arguments' names end in ``direction``."""
-    check_callable(op, f"cell{direction}", cell, "cell(inputs, state)")
-    inputs = _as_arrays(op, "inputs", inputs, rank=at_least(2))
-    leaves = jax.tree.leaves(inputs)
-    if not leaves:
-        raise ValueError(f"{op}: `inputs` must hold an array, got {inputs!r}")
-    if any(leaf.shape[:2] != leaves[0].shape[:2] for leaf in leaves):
-        shapes = [leaf.shape for leaf in leaves]
-        raise ValueError(f"{op}: `inputs` must agree in their first two dimensions, got shapes {shapes}")
-    batch, time = leaves[0].shape[:2]
-    if time_major:
-        batch, time = time, batch
-
+    argument = f"cell{direction}"
+    check_callable(op, argument, cell, "cell(inputs, state)")
+    inputs, batch, time = _as_inputs(op, inputs, time_major)
     lengths = None
     if sequence_length is not None:
-        lengths = as_integer_array(op, "sequence_length", sequence_length, rank=1).astype(jnp.int32)
-        check_shape(op, "sequence_length", lengths, (batch,), f"one for each row of the batch of {batch}")
-        in_range = (lengths >= 0) & (lengths <= time)
-        lengths = debug_check(op, "sequence_length", f"be in [0, {time}]", lengths, in_range)
-
+        lengths = as_lengths(op, "sequence_length", sequence_length, batch).astype(jnp.int32)
+        lengths, _ = checked_lengths(op, "sequence_length", lengths, time)
     if initial_state is None:
         if not hasattr(cell, "zero_state"):
             message = "must have a method zero_state(batch_size, dtype) unless an initial state is given"
-            raise TypeError(f"{op}: `cell{direction}` {message}, got {type(cell).__name__}")
-        initial_state = cell.zero_state(batch, _floating_dtype(op, leaves) if dtype is None else dtype)
-    state = _as_arrays(op, f"initial_state{direction}", initial_state)
-    for leaf in jax.tree.leaves(state):
-        if leaf.ndim and leaf.shape[0] != batch:
-            message = f"must have shapes [{batch}, ...] (the batch of `inputs`) or ()"
-            raise ValueError(f"{op}: `initial_state{direction}` {message}, got {leaf.shape}")
+            raise TypeError(f"{op}: `{argument}` {message}, got {type(cell).__name__}")
+        initial_state = cell.zero_state(batch, _floating_dtype(op, inputs) if dtype is None else dtype)
+    state = _as_state(op, f"initial_state{direction}", initial_state, batch)
 
-    # Outside jit, lax.scan compiles each new closure: 0.5 s for every call of an LSTM that runs in 0.09 s.
+    # Outside of `jit` a `lax.scan` over a new function is compiled anew in every call, which takes several times as
+    # long as to run it (docs/lowerings.rst, "Recurrent networks").
     compilable = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(cell))
     return (_jitted_scan if compilable else _scan)(
         cell,
@@ -215,11 +170,34 @@ def _run(
     )
 
 
+def _as_inputs(op: str, inputs: Tree, time_major: bool) -> tuple[Tree, int, int]:
+    """Converts and checks the inputs; returns the batch and the time, too."""
+    inputs = _as_arrays(op, "inputs", inputs, rank=at_least(2))
+    leaves = jax.tree.leaves(inputs)
+    if not leaves:
+        raise ValueError(f"{op}: `inputs` must hold an array, got {inputs!r}")
+    if any(leaf.shape[:2] != leaves[0].shape[:2] for leaf in leaves):
+        shapes = [leaf.shape for leaf in leaves]
+        raise ValueError(f"{op}: `inputs` must agree in their first two dimensions, got shapes {shapes}")
+    first, second = leaves[0].shape[:2]
+    return (inputs, second, first) if time_major else (inputs, first, second)
+
+
+def _as_state(op: str, argument: str, state: Tree, batch: int) -> Tree:
+    """Converts and checks the first state."""
+    state = _as_arrays(op, argument, state)
+    for leaf in jax.tree.leaves(state):
+        if leaf.ndim and leaf.shape[0] != batch:
+            message = f"must have shapes [{batch}, ...] (the batch of `inputs`) or ()"
+            raise ValueError(f"{op}: `{argument}` {message}, got {leaf.shape}")
+    return state
+
+
 def _scan(
     cell: RNNCell,
-    inputs: Any,
+    inputs: Tree,
     lengths: jax.Array | None,
-    state: Any,
+    state: Tree,
     *,
     op: str,
     direction: str,
@@ -230,13 +208,13 @@ def _scan(
     time, batch = jax.tree.leaves(inputs)[0].shape[:2]
     steps = jnp.arange(time, dtype=jnp.int32)
     weights, structure = jax.tree.flatten(cell)
-    weights = [_with_wide_gradient(weight) for weight in weights]
+    weights = [with_wide_gradient(weight) for weight in weights]
 
-    def advance(inputs: Any, state: Any) -> tuple[Any, Any]:
+    def advance(inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
         result = structure.unflatten(weight() for weight in weights)(inputs, state)
-        return _check_result(op, f"cell{direction}", result, state, batch)
+        return check_result(op, f"cell{direction}", result, state, batch)
 
-    def step(state: Any, step_and_inputs: tuple[jax.Array, Any]) -> tuple[Any, Any]:
+    def step(state: Tree, step_and_inputs: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         step, inputs = step_and_inputs
         if lengths is None:
             output, new_state = advance(inputs, state)
@@ -250,8 +228,8 @@ def _scan(
         return new_state, output
 
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
-    state = _promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
-    state = _vary_with(state, (cell, inputs, lengths))
+    state = promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
+    state = vary_with(state, cell, inputs, lengths)
     # Backward, a row's padding comes first and leaves the state alone: the same as reversing each row's own steps.
     state, outputs = lax.scan(step, state, (steps, inputs), reverse=direction == "_bw", unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
@@ -260,57 +238,7 @@ def _scan(
 _jitted_scan = jax.jit(_scan, static_argnames=("op", "direction", "time_major", "unroll"))
 
 
-def _check_result(op: str, argument: str, result: Any, state: Any, batch: int) -> tuple[Any, Any]:
-    """Returns the output and the new state of one step as arrays, or raises if the loop could not carry them."""
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"{op}: `{argument}` must return a pair (output, new_state), got {type(result).__name__}")
-    output, new_state = jax.tree.map(jnp.asarray, result)
-    for leaf in jax.tree.leaves(output):
-        if leaf.shape[:1] != (batch,):
-            raise ValueError(f"{op}: `{argument}` must return outputs of shape [{batch}, ...], got {leaf.shape}")
-    given, found = jax.tree.structure(state), jax.tree.structure(new_state)
-    if found != given:
-        raise ValueError(f"{op}: `{argument}` must return a state of the structure {given}, as given, got {found}")
-    given, found = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (state, new_state))
-    if found != given:
-        raise ValueError(f"{op}: `{argument}` must return a state of the shapes {given}, as given, got {found}")
-    return output, new_state
-
-
-def _promote_state(op: str, argument: str, trace: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
-    """Casts the first state to the dtypes that the cell promotes it to, since a loop's carry keeps its types."""
-    given, found = _dtypes(state), _dtypes(trace(state)[1])
-    if found != given:
-        leaves, structure = jax.tree.flatten(state)
-        state = structure.unflatten(
-            leaf if dtype == leaf.dtype else leaf.astype(jnp.promote_types(leaf.dtype, dtype))
-            for leaf, dtype in zip(leaves, found, strict=True)
-        )
-        given, found = _dtypes(state), _dtypes(trace(state)[1])
-    if found != given:
-        given, found = ([str(dtype) for dtype in dtypes] for dtypes in (given, found))
-        raise TypeError(f"{op}: `{argument}` must return a state of the dtypes {given}, as given, got {found}")
-    return state
-
-
-def _dtypes(tree: Any) -> list[Any]:
-    return [leaf.dtype for leaf in jax.tree.leaves(tree)]
-
-
-def _vary_with(state: Any, sources: Any) -> Any:
-    """Returns ``state``, but varying over the mesh axes of a ``shard_map`` over which any of ``sources`` does.
-
-    A loop's carry must have that type from the start, and each release of JAX has another function to cast it. The
-    ``any`` of no elements has it in all of them, is False whatever the array holds, and costs nothing.
-    """
-    never = jnp.zeros((), jnp.bool_)
-    for leaf in jax.tree.leaves(sources):
-        if isinstance(leaf, jax.Array) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            never |= jnp.any(jnp.atleast_1d(leaf)[:0].astype(jnp.bool_))
-    return jax.tree.map(lambda leaf: jnp.where(never, leaf, leaf), state)
-
-
-def _zero_rows(keep: jax.Array, tree: Any) -> Any:
+def _zero_rows(keep: jax.Array, tree: Tree) -> Tree:
     """Zeros the rows of every array where ``keep``, ``[batch]``, is False."""
     return jax.tree.map(lambda leaf: _select_rows(keep, leaf, jnp.zeros_like(leaf)), tree)
 
@@ -322,51 +250,28 @@ def _select_rows(condition: jax.Array, if_true: jax.Array, if_false: jax.Array) 
     return jnp.where(condition.reshape(condition.shape + (1,) * (if_true.ndim - 1)), if_true, if_false)
 
 
-def _swap_batch_and_time(tree: Any) -> Any:
+def _swap_batch_and_time(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def _with_wide_gradient(leaf: Any) -> Callable[[], Any]:
-    """Returns a function that gives ``leaf`` inside a loop; gradients of 16-bit arrays are summed in float32.
-
-    The loop sums the gradient of an array that all steps share in the array's own dtype: for a bfloat16 LSTM over 400
-    steps 2% wrong, this way 0.3%.
-    """
-    if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize != 2:
-        return lambda: leaf
-    return functools.partial(_value_with_gradient_of, lax.stop_gradient(leaf), leaf.astype(jnp.float32))
-
-
-@jax.custom_jvp
-def _value_with_gradient_of(value: jax.Array, wide: jax.Array) -> jax.Array:
-    del wide
-    return value
-
-
-@_value_with_gradient_of.defjvp
-def _value_with_gradient_of_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    value, wide = primals
-    return _value_with_gradient_of(value, wide), tangents[1].astype(value.dtype)
-
-
-def _floating_dtype(op: str, leaves: list[jax.Array]) -> Any:
+def _floating_dtype(op: str, inputs: Tree) -> DTypeLike:
     """The dtype that the floating arrays of ``inputs`` promote to."""
-    dtypes = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(inputs) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     if not dtypes:
         raise ValueError(f"{op}: `dtype` must be given unless `inputs` or an initial state has one, got None")
     return jnp.result_type(*dtypes)
 
 
-def _as_arrays(op: str, argument: str, tree: Any, rank: range | None = None) -> Any:
+def _as_arrays(op: str, argument: str, tree: Tree, rank: range | None = None) -> Tree:
     """Converts every leaf of a tree, where a list of numbers is a leaf."""
 
-    def convert(path: Any, leaf: Any) -> jax.Array:
+    def convert(path: KeyPath, leaf: ArrayLike) -> jax.Array:
         return as_array(op, argument + keystr(path), leaf, rank=rank)
 
     return tree_map_with_path(convert, tree, is_leaf=_is_list_of_numbers)
 
 
-def _is_list_of_numbers(value: Any) -> bool:
+def _is_list_of_numbers(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(item, bool | int | float | np.generic) or _is_list_of_numbers(item) for item in value
     )
