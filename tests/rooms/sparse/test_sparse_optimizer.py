@@ -1,16 +1,20 @@
 """Optimisers of rows: what they do to the rows of a step, and that they leave all others alone."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from rooms.sparse.training_by_rows import (
+    DIM,
     ROWS,
     STEPS,
     TRANSFORMS,
     assert_same,
     loss,
+    normal,
     parameters,
     relaxed,
     tables,
@@ -22,24 +26,32 @@ from rooms.sparse.training_by_rows import (
 from jnnops.sparse import CatchUpState, IndexedSlices, apply_updates, lazy, value_and_grad
 
 
+@functools.cache
+def trained_by_rows(name):
+    """Parameters and state after each step with a transformation that several tests compare."""
+    return train(lazy(relaxed(TRANSFORMS[name]), tables=tables), parameters(), STEPS)
+
+
 class TestLazy:
     @pytest.mark.parametrize("name", TRANSFORMS)
     def test_equals_the_dense_transformation_on_the_rows_of_a_step(self, name):
-        transform = relaxed(TRANSFORMS[name])
-        actual = train(lazy(transform, tables=tables), parameters(), STEPS)
-        expected = train_densely(transform, parameters(), STEPS, lazily=True)
-        assert_same(actual[-1], expected[-1])
+        expected = train_densely(relaxed(TRANSFORMS[name]), parameters(), STEPS, lazily=True)
+        assert_same(trained_by_rows(name)[-1], expected[-1])
 
     @pytest.mark.parametrize("name", ["sgd", "adagrad"])
     def test_without_memory_of_more_than_sums_it_is_the_dense_transformation(self, name):
-        actual = train(lazy(TRANSFORMS[name], tables=tables), parameters(), STEPS)
-        assert_same(actual[-1], train_densely(TRANSFORMS[name], parameters(), STEPS, lazily=False)[-1])
+        expected = train_densely(TRANSFORMS[name], parameters(), STEPS, lazily=False)
+        assert_same(trained_by_rows(name)[-1], expected[-1])
 
-    def test_eager_update_and_padding(self):
+    def test_padding_of_the_slices_has_no_update(self):
         optimizer = lazy(relaxed(optax.adamw(0.1)), tables=tables)
-        params, ids = parameters(), jnp.array([3, 3, 20, -1, 7])
-        _, grads = value_and_grad(loss, tables=tables)(params, ids)
-        updates, state = update(optimizer, grads, optimizer.init(params), params)
+
+        @jax.jit
+        def step(params, ids):
+            _, grads = value_and_grad(loss, tables=tables)(params, ids)
+            return update(optimizer, grads, optimizer.init(params), params)
+
+        updates, state = step(parameters(), jnp.array([3, 3, 20, -1, 7]))
         for name in ("classes", "biases"):
             assert updates[name].unique
             assert updates[name].indices.tolist() == [3, 7, 22, 23, 24]
@@ -47,6 +59,18 @@ class TestLazy:
             assert not np.any(updates[name].values[2:])
         touched = np.any(state[0].mu["classes"], 1)
         assert np.flatnonzero(touched).tolist() == [3, 7]
+
+    def test_eager_update_equals_the_jitted_one(self):
+        optimizer = lazy(optax.sgd(0.1, momentum=0.9), tables=tables)
+        grads = {
+            "classes": IndexedSlices(jnp.array([3, 3, 20, -1, 7]), normal(5, DIM), ROWS),
+            "biases": IndexedSlices(jnp.array([3, 3, 20, -1, 7]), normal(5), ROWS),
+            "dense": normal(DIM, DIM),
+        }
+        params = parameters()
+        state = jax.jit(optimizer.init)(params)
+        actual = update(optimizer, grads, state, params)
+        assert_same(actual, jax.jit(optimizer.update)(grads, state, params))
 
     def test_table_without_a_lookup(self):
         optimizer = lazy(relaxed(optax.adam(0.1)), tables=tables)
@@ -57,9 +81,14 @@ class TestLazy:
 
     def test_without_parameters(self):
         optimizer = lazy(optax.adagrad(0.1), tables=tables)
-        _, grads = value_and_grad(loss, tables=tables)(parameters(), STEPS[0])
-        state = optimizer.init(parameters())
-        assert_same(optimizer.update(grads, state), optimizer.update(grads, state, parameters()))
+
+        @jax.jit
+        def both(params):
+            _, grads = value_and_grad(loss, tables=tables)(params, STEPS[0])
+            state = optimizer.init(params)
+            return optimizer.update(grads, state), optimizer.update(grads, state, params)
+
+        assert_same(*both(parameters()))
 
     def test_state_is_that_of_the_transformation(self):
         assert_same(lazy(optax.adam(0.1), tables=tables).init(parameters()), optax.adam(0.1).init(parameters()))
@@ -72,7 +101,7 @@ class TestLazy:
 
         optimizer = lazy(optax.adagrad(0.1), tables=both)
         grads = {name: IndexedSlices(jnp.array([row]), jnp.ones((1, 2)), 4) for name, row in (("a", 1), ("b", 2))}
-        _, state = update(optimizer, grads, optimizer.init(params), params)
+        _, state = jax.jit(optimizer.update)(grads, optimizer.init(params), params)
         changed = {name: np.flatnonzero(leaf[:, 0] > 0.1).tolist() for name, leaf in state[0].sum_of_squares.items()}
         assert changed == {"a": [1], "b": [2]}
 
@@ -91,9 +120,14 @@ class TestLazy:
 
         transform = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), scale)
         optimizer = lazy(optax.chain(transform, optax.identity()), tables=tables)
-        _, grads = value_and_grad(loss, tables=tables)(parameters(), STEPS[0])
-        updates, _ = jax.jit(lambda factor: optimizer.update(grads, optimizer.init(parameters()), factor=factor))(3.0)
-        np.testing.assert_allclose(updates["biases"].to_dense(), 3 * grads["biases"].to_dense(), rtol=1e-6)
+
+        @jax.jit
+        def both(params, factor):
+            _, grads = value_and_grad(loss, tables=tables)(params, STEPS[0])
+            updates, _ = optimizer.update(grads, optimizer.init(params), factor=factor)
+            return updates["biases"].to_dense(), 3 * grads["biases"].to_dense()
+
+        np.testing.assert_allclose(*both(parameters(), 3.0), rtol=1e-6)
 
     def test_learning_rates_may_be_traced_and_mapped(self):
         def after_training(rate):
@@ -123,8 +157,9 @@ class TestLazy:
         models = [parameters(), jax.tree.map(lambda leaf: 2 * leaf, parameters())]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
         actual = jax.jit(jax.vmap(step))(stacked, jax.vmap(optimizer.init)(stacked), jnp.stack(STEPS[:2]))
+        one = jax.jit(lambda params, ids: step(params, optimizer.init(params), ids))
         for index in range(2):
-            expected = step(models[index], optimizer.init(models[index]), STEPS[index])
+            expected = one(models[index], STEPS[index])
             assert_same(jax.tree.map(lambda leaf, index=index: leaf[index], actual), expected, rtol=1e-4)
 
     def test_nan_may_be_forbidden(self):
@@ -143,15 +178,23 @@ class TestCatchUp:
         optimizer = lazy(transform, tables=tables, catch_up=True)
         # gradients at fixed parameters, since rows without a gradient do not move
         history = train(optimizer, parameters(), STEPS, lambda _, ids: frozen(parameters(), ids)[1])
-        state = transform.init(parameters())
-        for ids in STEPS:
-            _, state = transform.update(jax.grad(loss)(parameters(), ids), state, parameters())
+
+        @jax.jit
+        def dense_moments(params):
+            state = transform.init(params)
+
+            def step(state, ids):
+                return transform.update(jax.grad(loss)(params, ids), state, params)[1], None
+
+            return jax.lax.scan(step, state, jnp.stack(STEPS))[0]
+
+        state = dense_moments(parameters())
 
         def last_rows(leaf):
-            return leaf[STEPS[-1]] if leaf.ndim and leaf.shape[0] == ROWS else leaf
+            return np.asarray(leaf)[np.asarray(STEPS[-1])] if leaf.ndim and leaf.shape[0] == ROWS else leaf
 
         assert_same(jax.tree.map(last_rows, history[-1][1].inner), jax.tree.map(last_rows, state), rtol=1e-5)
-        not_caught_up = train(lazy(transform, tables=tables), parameters(), STEPS)[-1][1]
+        not_caught_up = trained_by_rows(name)[-1][1]
         differ = [not np.allclose(*pair) for pair in zip(*map(jax.tree.leaves, (not_caught_up, state)), strict=True)]
         assert any(differ) or name == "adagrad"
 

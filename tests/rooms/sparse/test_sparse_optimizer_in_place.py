@@ -1,12 +1,12 @@
 """Optimisers of rows update tables and state in place, in a step and in a scan."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from machinery.programs import compile_by_default
 from rooms.sparse.training_by_rows import STEPS, assert_same, loss, parameters, relaxed, tables, train
 
 from jnnops._rows import take_rows
@@ -54,7 +54,7 @@ class TestInPlace:
             carry = params, jax.eval_shape(optimizer.init, params)
             run = functools.partial(jax.lax.scan, step) if scanned else step
             ids = jax.ShapeDtypeStruct((4, 8) if scanned else (8,), jnp.int32)
-            memory: Any = jax.jit(run, donate_argnums=0).lower(carry, ids).compile().memory_analysis()
+            memory = compile_by_default(run, carry, ids, donate_argnums=0).memory_analysis()
             size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
             return memory, size
 
@@ -71,6 +71,9 @@ class TestInPlace:
             updates, state = optimizer.update(grads, state, params)
             return (apply_updates(params, updates), state), None
 
-        start = parameters(), optimizer.init(parameters())
-        actual, _ = jax.lax.scan(step, start, jnp.stack(STEPS))
+        @jax.jit
+        def scanned(params):
+            return jax.lax.scan(step, (params, optimizer.init(params)), jnp.stack(STEPS))[0]
+
+        actual = scanned(parameters())
         assert_same(actual, train(optimizer, parameters(), STEPS)[-1])

@@ -59,7 +59,7 @@ def train(optimizer, params, steps, gradient=None):
         updates, state = optimizer.update(gradient(params, ids), state, params)
         return apply_updates(params, updates), state
 
-    state, history = optimizer.init(params), []
+    state, history = jax.jit(optimizer.init)(params), []
     for ids in steps:
         params, state = step(params, state, ids)
         history.append((params, state))
@@ -88,7 +88,7 @@ def train_densely(transform, params, steps, *, lazily):
 
         return jax.tree.map(keep, (params, state), new)
 
-    state, history = transform.init(params), []
+    state, history = jax.jit(transform.init)(params), []
     for ids in steps:
         params, state = step(params, state, ids)
         history.append((params, state))
