@@ -1,4 +1,4 @@
-"""Facts of the recurrent ops that the generic tests cannot know."""
+"""Recurrent ops against TensorFlow; lengths, trees of inputs and states, and what a cell must return."""
 
 from typing import Any
 
@@ -9,22 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
-from jax.sharding import PartitionSpec
-from op_case import cotangent, normal
+from op_case import normal
+from rooms.recurrent.sequences import (
+    BATCH,
+    CELLS,
+    FEATURES,
+    INPUTS,
+    LENGTHS,
+    SOME,
+    TIME,
+    UNITS,
+    Returning,
+    assert_trees_close,
+    swapped,
+    weighted,
+)
 
 import jnnops as nn
-from jnnops.layers import LSTMStateTuple, layer, static
+from jnnops.layers import LSTMStateTuple
 
-BATCH, TIME, FEATURES, UNITS = 3, 4, 2, 3
-INPUTS = normal(BATCH, TIME, FEATURES)
-SOME = np.array([2, 4, 0])
-LENGTHS = {"none": None, "all": np.array([4, 4, 4]), "some": SOME, "one": np.array([0, 1, 0])}
-CELLS = {
-    "basic_rnn": rc.basic_rnn(FEATURES, UNITS),
-    "gru": rc.gru(FEATURES, UNITS, seed=1),
-    "basic_lstm": rc.basic_lstm(FEATURES, UNITS, seed=2, forget_bias=0.5),
-    "lstm": rc.lstm(FEATURES, UNITS, seed=3, use_peepholes=True, num_proj=2, cell_clip=0.75, proj_clip=0.5),
-}
 # cell, lengths, time_major, whether an initial state is given, unroll
 GRID = [
     ("basic_rnn", "none", False, True, 1),
@@ -47,34 +50,6 @@ class Counter:
     def __call__(self, inputs: Any, state: Any) -> Any:
         total = state["sum"] + inputs["x"] + inputs["y"].sum(-1)
         return {"total": total, "twice": jnp.stack([total, 2 * total], -1)}, {"sum": total, "steps": state["steps"] + 1}
-
-
-class Returning:
-    """A cell whose step returns whatever it is made with."""
-
-    def __init__(self, result: Any):
-        self.result = result
-
-    def zero_state(self, batch_size: int, dtype: Any) -> Any:
-        return jnp.zeros((batch_size, UNITS), dtype)
-
-    def __call__(self, inputs: Any, state: Any) -> Any:
-        return self.result(state)
-
-
-def weighted(tree: Any) -> jax.Array:
-    """A scalar that weighs every element of a tree differently."""
-    return sum((jnp.sum(leaf * cotangent(leaf.shape)) for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
-
-
-def swapped(inputs: np.ndarray, time_major: bool) -> np.ndarray:
-    return np.swapaxes(inputs, 0, 1) if time_major else inputs
-
-
-def assert_trees_close(actual: Any, expected: Any, rtol: float = 1e-6) -> None:
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, e, rtol=rtol, atol=rtol)
 
 
 class TestTensorFlow:
@@ -297,136 +272,3 @@ class TestResultsOfTheCell:
                 assert_trees_close(outputs, nn.dynamic_rnn(cell, inputs.astype(jnp.float32)).outputs)
             outputs = nn.dynamic_rnn(jax.tree.map(jnp.bfloat16, cell), inputs, dtype=jnp.float32).outputs
             assert outputs.dtype == jnp.float32
-
-
-class TestTransforms:
-    def test_a_cell_of_arrays_is_traced_once_outside_jit(self):
-        traces = []
-
-        @layer
-        class Traced:
-            cell: Any
-
-            def zero_state(self, batch_size: int, dtype: Any) -> Any:
-                return self.cell.zero_state(batch_size, dtype)
-
-            def __call__(self, inputs: Any, state: Any) -> Any:
-                traces.append(inputs)
-                return self.cell(inputs, state)
-
-        cell = Traced(cell=jax.tree.map(jnp.float32, CELLS["gru"]))
-        expected = nn.dynamic_rnn(cell, INPUTS)
-        count = len(traces)
-        assert count
-        assert_trees_close(nn.dynamic_rnn(cell, INPUTS), expected)
-        other = jax.tree.map(lambda leaf: 2 * leaf, cell)
-        assert not np.allclose(nn.dynamic_rnn(other, INPUTS).outputs, expected.outputs)
-        assert len(traces) == count
-
-    def test_a_cell_may_close_over_traced_arrays(self):
-        cell = jax.tree.map(jnp.float32, CELLS["gru"])
-
-        class Closed(Returning):
-            def __call__(self, inputs, state):
-                return self.result(inputs, state)
-
-        closed = jax.jit(jax.grad(lambda cell: weighted(nn.dynamic_rnn(Closed(cell), np.float32(INPUTS), SOME))))
-        direct = jax.grad(lambda cell: weighted(nn.dynamic_rnn(cell, np.float32(INPUTS), SOME)))
-        assert_trees_close(closed(cell), direct(cell))
-
-    def test_gradient_of_a_16_bit_kernel_is_summed_in_float32(self):
-        cell = jax.tree.map(jnp.bfloat16, nn.layers.BasicRNNCell.init(4, 4, key=jax.random.key(0)))
-        inputs = jnp.bfloat16(normal(4, 400, 4))
-
-        def gradient(cell, inputs):
-            return jax.grad(lambda cell: jnp.sum(nn.dynamic_rnn(cell, inputs).outputs.astype(jnp.float32)))(cell).bias
-
-        exact = gradient(jax.tree.map(jnp.float32, cell), inputs.astype(jnp.float32))
-        actual = gradient(cell, inputs)
-        assert actual.dtype == jnp.bfloat16
-        np.testing.assert_allclose(np.float32(actual), exact, rtol=2**-7)
-
-    def test_ensemble_of_cells_is_a_vmap(self):
-        keys = jax.random.split(jax.random.key(0), 3)
-        cells = jax.vmap(lambda key: nn.layers.LSTMCell.init(FEATURES, UNITS, use_peepholes=True, key=key))(keys)
-        run = jax.jit(jax.vmap(nn.dynamic_rnn, in_axes=(0, None, None)))
-        actual = run(cells, jnp.float32(INPUTS), jnp.array(SOME))
-        for i in range(3):
-            cell = jax.tree.map(lambda leaf, i=i: leaf[i], cells)
-            expected = nn.dynamic_rnn(cell, INPUTS, SOME)
-            assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], actual), expected, rtol=1e-5)
-
-    def test_ensemble_of_cells_sharded_over_devices(self):
-        keys = jax.random.split(jax.random.key(0), 8)
-        cells = jax.vmap(lambda key: nn.layers.BasicRNNCell.init(FEATURES, UNITS, key=key))(keys)
-        mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
-
-        def run(cells, inputs):
-            return jax.vmap(lambda cell: nn.dynamic_rnn(cell, inputs, jnp.array(SOME)).outputs)(cells)
-
-        split = PartitionSpec("model")
-        sharded = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(split, PartitionSpec()), out_specs=split))
-        np.testing.assert_allclose(sharded(cells, jnp.float32(INPUTS)), run(cells, jnp.float32(INPUTS)), rtol=1e-5)
-
-    def test_exported_for_any_batch_and_time(self):
-        cell = jax.tree.map(jnp.float32, CELLS["basic_lstm"])
-        batch, time = jax.export.symbolic_shape("batch, time")
-        shapes = (
-            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), cell),
-            jax.ShapeDtypeStruct((batch, time, FEATURES), jnp.float32),
-            jax.ShapeDtypeStruct((batch,), jnp.int32),
-        )
-        exported = jax.export.export(jax.jit(lambda *args: jax.tree.leaves(nn.dynamic_rnn(*args))))(*shapes)
-        for rows, steps in ((BATCH, TIME), (2, 3)):
-            given = cell, jnp.float32(INPUTS[:rows, :steps]), jnp.array([3, 1, 2][:rows], jnp.int32)
-            assert_trees_close(exported.call(*given), jax.tree.leaves(nn.dynamic_rnn(*given)))
-
-
-@layer
-class Square:
-    """A layer with a static setting whose cell is given, to show that the layers nest."""
-
-    rnn: nn.layers.RNN
-    power: int = static(default=2)
-
-    def __call__(self, x: Any) -> Any:
-        return self.rnn(x) ** self.power
-
-
-class TestLayers:
-    RNN = nn.layers.RNN(cell=jax.tree.map(jnp.float32, CELLS["basic_lstm"]))
-    BOTH = nn.layers.Bidirectional(
-        forward=jax.tree.map(jnp.float32, CELLS["gru"]), backward=jax.tree.map(jnp.float32, CELLS["lstm"]), unroll=2
-    )
-
-    def test_rnn_is_dynamic_rnn(self):
-        expected = nn.dynamic_rnn(self.RNN.cell, INPUTS, SOME)
-        assert_trees_close(self.RNN.scan(INPUTS, SOME), expected)
-        assert_trees_close(self.RNN(INPUTS, SOME), expected.outputs)
-
-    def test_state_passes_from_one_call_to_the_next(self):
-        first = self.RNN.scan(INPUTS[:, :3])
-        second = self.RNN.scan(INPUTS[:, 3:], initial_state=first.state)
-        whole = self.RNN.scan(INPUTS)
-        np.testing.assert_allclose(jnp.concatenate([first.outputs, second.outputs], 1), whole.outputs, rtol=1e-5)
-        assert_trees_close(second.state, whole.state)
-
-    def test_bidirectional_concatenates_the_outputs(self):
-        start = normal(BATCH, UNITS), None
-        outputs, state = self.BOTH.scan(INPUTS, SOME, initial_state=start)
-        expected = nn.bidirectional_dynamic_rnn(self.BOTH.forward, self.BOTH.backward, INPUTS, SOME, start[0])
-        assert_trees_close(outputs, jnp.concatenate(expected.outputs, -1))
-        assert_trees_close(state, expected.state)
-        assert_trees_close(self.BOTH(INPUTS, SOME, initial_state=start), outputs)
-
-    @pytest.mark.parametrize("rnn", [RNN, BOTH])
-    def test_time_major(self, rnn):
-        turned = type(rnn)(**{**vars(rnn), "time_major": True})
-        np.testing.assert_allclose(np.swapaxes(turned(swapped(INPUTS, True)), 0, 1), rnn(INPUTS), rtol=1e-6)
-
-    def test_models_with_rnns_are_pytrees(self):
-        model = Square(rnn=self.RNN)
-        inputs = jnp.float32(INPUTS)
-        gradient = jax.jit(jax.grad(lambda model, x: jnp.sum(model(x))))(model, inputs)
-        assert jax.tree.structure(gradient) == jax.tree.structure(model)
-        assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient))
