@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from op_case import Case, bad, integers, normal
+from machinery.case import Case, bad, integers, normal
 
 import jnnops as nn
 

@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from op_case import Case, bad
+from machinery.case import Case, bad
 
 import jnnops as nn
 

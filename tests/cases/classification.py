@@ -1,7 +1,7 @@
 """Cases of ``jnnops.classification``."""
 
 import numpy as np
-from op_case import Case, bad, integers, normal
+from machinery.case import Case, bad, integers, normal
 
 import jnnops as nn
 

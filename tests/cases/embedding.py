@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.sparse import BCOO
-from op_case import Bad, Case, bad, normal
+from machinery.case import Bad, Case, bad, normal
 
 import jnnops as nn
 

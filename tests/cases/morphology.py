@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from op_case import Case, bad, integers
+from machinery.case import Case, bad, integers
 
 import jnnops as nn
 

@@ -1,7 +1,7 @@
 """Cases of ``jnnops.normalization``."""
 
 import numpy as np
-from op_case import Case, bad, normal
+from machinery.case import Case, bad, normal
 
 import jnnops as nn
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from op_case import Case, bad, integers, normal
+from machinery.case import Case, bad, integers, normal
 
 import jnnops as nn
 from jnnops.layers import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell

@@ -10,8 +10,9 @@ import pytest
 from jax import lax
 from jax.test_util import check_grads
 
-from jnnops import _linear, _linear_cpu
-from jnnops._window import resolve_window
+from jnnops._windows.geometry import resolve_window
+from jnnops.convolution import _bilinear as _linear
+from jnnops.convolution._cpu import filters as _linear_cpu
 
 # (spatial shape, window, strides, padding, dilations, in and out channels of a group, groups)
 GEOMETRIES = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.test_util import check_grads
-from op_case import normal
+from machinery.case import normal
 
 from jnnops._tables.ids import in_range
 from jnnops._tables.rows import add_rows, take_rows

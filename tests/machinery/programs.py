@@ -5,12 +5,7 @@ from typing import Any
 
 import jax
 
-# The defaults of XLA, from which the fast flags of the test session differ.
-DEFAULTS: dict[str, Any] = {
-    "xla_backend_optimization_level": 3,
-    "xla_cpu_use_fusion_emitters": True,
-    "xla_cpu_parallel_codegen_split_count": 32,
-}
+from machinery.flags import DEFAULTS
 
 
 def compile_by_default(f: Callable[..., Any], *args: Any, **jit_options: Any) -> Any:

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
+from machinery import oracle
 
 import jnnops as nn
 

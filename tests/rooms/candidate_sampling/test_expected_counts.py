@@ -4,9 +4,9 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.experimental import checkify
+from machinery import oracle
 from rooms.candidate_sampling.distributions import COUNTS, KEY
 
 import jnnops as nn

@@ -9,7 +9,7 @@ from rooms.candidate_sampling.distributions import KEY
 
 from jnnops.candidate_sampling._alias import alias_table
 from jnnops.candidate_sampling._random import random_words, scale_words, threefry_2x32
-from jnnops.candidate_sampling.formula import draw_in_piece, log_uniform_pieces
+from jnnops.candidate_sampling.log_uniform import draw_in_piece, log_uniform_pieces
 
 
 class TestParts:

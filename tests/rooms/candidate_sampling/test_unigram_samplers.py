@@ -7,8 +7,8 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
+from machinery import oracle
 from machinery.programs import compile_by_default
 from rooms.candidate_sampling.distributions import KEY
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 from jax.experimental.sparse import BCOO
-from op_case import normal
+from machinery.case import normal
 
 import jnnops as nn
 

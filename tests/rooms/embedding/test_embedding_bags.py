@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.experimental.sparse import BCOO
+from machinery import oracle
 from rooms.embedding.bags import (
     BAG_WEIGHTS,
     BAGS,

@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-from op_case import normal
+from machinery import oracle
+from machinery.case import normal
 from rooms.embedding.bags import BAG_WEIGHTS, BAGS, TABLE, error_of, f32, from_lists, lookup_sparse, safe_lookup_sparse
 
 import jnnops as nn
-from jnnops._rows import take_rows_p
+from jnnops._tables.rows import TAKE
 
 lookup: Any = nn.embedding_lookup
 
@@ -112,7 +112,7 @@ def operands_of_lookups(jaxpr, names):
     """What the tables of all lookups are: the names of variables that are arguments of ``jaxpr``, or None."""
     found = []
     for equation in jaxpr.eqns:
-        if equation.primitive is take_rows_p:
+        if equation.primitive is TAKE.primitive:
             found.append(names.get(equation.invars[0]))
         for inner in equation.params.values():
             inner = getattr(inner, "jaxpr", inner)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from op_case import cotangent, normal
+from machinery.case import cotangent, normal
 
 from jnnops.layers import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell, LSTMStateTuple
 
@@ -53,7 +53,7 @@ def weighted(tree: Any) -> jax.Array:
 
 def assert_step_is_that_of_tensorflow(cell: Any, activation: Any = None) -> None:
     """Compares the results of a step and their gradients by inputs, state and weights."""
-    import oracle
+    from machinery import oracle
 
     state, structure = jax.tree.flatten(a_state(cell))
     given = {"inputs": INPUTS, **rc.weights(cell), **{f"state{i}": part for i, part in enumerate(state)}}
@@ -91,7 +91,7 @@ class TestTensorFlow:
 
     @pytest.mark.parametrize("make", [rc.basic_rnn, rc.gru, rc.basic_lstm, rc.lstm])
     def test_activation(self, make):
-        import oracle
+        from machinery import oracle
 
         assert_step_is_that_of_tensorflow(make(FEATURES, UNITS, activation=jax.nn.softplus), oracle.tf.nn.softplus)
 
@@ -263,7 +263,7 @@ class TestInit:
 
     @pytest.mark.parametrize(("make", "options"), [(GRUCell, {}), (LSTMCell, {"use_peepholes": True, "num_proj": 3})])
     def test_weights_have_the_range_of_tensorflow(self, make, options):
-        import oracle
+        from machinery import oracle
 
         cell = make.init(200, 300, **options, key=self.KEY)
         initializer = oracle.tf.keras.initializers.GlorotUniform(seed=1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from op_case import normal
+from machinery.case import normal
 
 import jnnops as nn
 from jnnops import layers

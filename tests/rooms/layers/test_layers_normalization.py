@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec
-from op_case import normal
+from machinery.case import normal
 
 import jnnops as nn
 from jnnops.layers import BatchNorm, BatchNormState

@@ -7,7 +7,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from op_case import normal
+from machinery.case import normal
 from rooms.recurrent.sequences import BATCH, CELLS, INPUTS, SOME, UNITS, assert_trees_close, swapped
 
 import jnnops as nn

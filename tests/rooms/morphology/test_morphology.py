@@ -68,7 +68,7 @@ class TestWindows:
         erode=st.booleans(),
     )
     def test_values_and_tied_gradients_are_those_of_tensorflow(self, size, strides, dilations, padding, erode):
-        import oracle
+        from machinery import oracle
 
         rng = np.random.default_rng(0)
         arrays = {"x": rng.integers(0, 3, (2, 11, 10, 2)), "f": rng.integers(0, 2, (*size, 2))}
@@ -152,7 +152,7 @@ class TestExtremum:
         assert nn.dilation2d(x[:, :, :2], one, 1, "SAME").ravel().tolist() == [info.min + 1] * 2
 
     def test_integers_are_those_of_tensorflow(self):
-        import oracle
+        from machinery import oracle
 
         rng = np.random.default_rng(0)
         arrays = {"x": rng.integers(0, 99, (1, 8, 9, 2), np.uint8), "f": rng.integers(0, 9, (3, 3, 2), np.uint8)}

@@ -48,7 +48,7 @@ class TestTensorFlow:
     @pytest.mark.parametrize("overlapping", [False, True])
     @pytest.mark.parametrize(("size", "ratios"), [((7, 9), (1.44, 1.9)), ((24, 11), (6.1, 4)), ((5, 4), (5, 1))])
     def test_values_and_gradients_are_equal_even_of_ties(self, kind, overlapping, size, ratios):
-        import oracle
+        from machinery import oracle
 
         x = np.random.default_rng(0).integers(0, 3, (2, *size, 3)).astype(np.float32)
         tf_op = getattr(oracle.tf.nn, f"fractional_{kind}_pool")
@@ -69,7 +69,7 @@ class TestTensorFlow:
             np.testing.assert_allclose(actual, oracle.tf.convert_to_tensor(expected), rtol=1e-5, atol=1e-6)
 
     def test_averages_of_integers_are_rounded_toward_zero(self):
-        import oracle
+        from machinery import oracle
 
         x = np.random.default_rng(0).integers(-9, 9, (2, 7, 6, 3)).astype(np.int32)
         output, rows, columns = oracle.tf.nn.fractional_avg_pool(x, [1.0, 1.5, 1.4, 1.0], seed=1)
@@ -78,7 +78,7 @@ class TestTensorFlow:
         np.testing.assert_array_equal(actual, output)
 
     def test_the_output_has_the_same_size(self):
-        import oracle
+        from machinery import oracle
 
         for size in (8, 9, 10, 24, 56):
             for ratio in (*(size / outputs for outputs in range(1, size + 1)), 1.1, 1.44, 2**0.5):
@@ -96,7 +96,7 @@ class TestSequences:
         [(7, 1.44, False), (10, 3, False), (7, 1.44, True), (11, 2.2, True), (13, 5.5, True)],
     )
     def test_are_distributed_as_those_of_tensorflow(self, size, ratio, pseudo_random):
-        import oracle
+        from machinery import oracle
 
         number, tf_number = 4000, 400
         keys = jax.random.split(jax.random.key(0), number)

@@ -113,7 +113,7 @@ class TestMaximum:
 
     @pytest.mark.parametrize("padding", ["SAME", "VALID"])
     def test_tied_gradients_are_those_of_tensorflow(self, padding):
-        import oracle
+        from machinery import oracle
 
         x = np.random.default_rng(0).integers(0, 3, (3, 7, 8, 2)).astype(np.float32)
         expected = oracle.gradients(lambda tf, x: tf.nn.max_pool2d(x, 3, 2, padding), {"x": x}, ["x"])[0]
@@ -189,7 +189,7 @@ class TestArgmax:
     @pytest.mark.parametrize(("ksize", "strides"), [(2, 1), (3, 2), (9, 3)])
     @pytest.mark.parametrize("padding", ["SAME", "VALID"])
     def test_ties_are_those_of_tensorflow(self, ksize, strides, padding):
-        import oracle
+        from machinery import oracle
 
         x = np.random.default_rng(0).integers(0, 3, (3, 11, 10, 2)).astype(np.float32)
         expected = oracle.values(lambda tf, x: tf.nn.max_pool_with_argmax(x, ksize, strides, padding), {"x": x})

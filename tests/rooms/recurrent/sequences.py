@@ -7,7 +7,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from op_case import cotangent, normal
+from machinery.case import cotangent, normal
 
 BATCH, TIME, FEATURES, UNITS = 3, 4, 2, 3
 INPUTS = normal(BATCH, TIME, FEATURES)

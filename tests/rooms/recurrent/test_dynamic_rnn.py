@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
-from op_case import normal
+from machinery.case import normal
 from rooms.recurrent.sequences import (
     BATCH,
     CELLS,
@@ -57,7 +57,7 @@ class TestTensorFlow:
 
     @pytest.mark.parametrize(("name", "lengths", "time_major", "started", "unroll"), GRID)
     def test_dynamic_rnn(self, name, lengths, time_major, started, unroll):
-        import oracle
+        from machinery import oracle
 
         cell, given = CELLS[name], {"inputs": swapped(INPUTS, time_major), **rc.weights(CELLS[name])}
         structure = jax.tree.structure(cell.zero_state(1))
@@ -93,7 +93,7 @@ class TestTensorFlow:
 
     @pytest.mark.parametrize(("lengths", "time_major"), [("none", False), ("some", False), ("one", True)])
     def test_bidirectional_dynamic_rnn(self, lengths, time_major):
-        import oracle
+        from machinery import oracle
 
         forward, backward = CELLS["gru"], CELLS["basic_lstm"]
         options = {"sequence_length": LENGTHS[lengths], "time_major": time_major}
@@ -168,7 +168,7 @@ class TestSequenceLength:
             np.testing.assert_array_equal(np.where(padding, by_inputs, 0), 0)
 
     def test_backward_cell_starts_at_each_rows_own_end(self):
-        import oracle
+        from machinery import oracle
 
         lengths = np.array([2, 4, 1])
         reverse = oracle.tf.reverse_sequence

@@ -7,7 +7,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from op_case import normal
+from machinery.case import normal
 from rooms.recurrent.sequences import (
     BATCH,
     CELLS,

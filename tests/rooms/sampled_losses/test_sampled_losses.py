@@ -5,9 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.experimental import checkify
+from machinery import oracle
 
 import jnnops as nn
 

@@ -6,7 +6,7 @@ import numpy as np
 from jax import lax
 
 import jnnops as nn
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 from jnnops.sparse import IndexedSlices
 
 ROWS, DIM = 50, 4

@@ -24,7 +24,7 @@ from rooms.sparse.losses_of_tables import (
 )
 
 import jnnops as nn
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 from jnnops.sparse import IndexedSlices, _lookups, value_and_grad
 from jnnops.sparse._tables import DENSE
 
@@ -168,13 +168,13 @@ class TestTransforms:
 
         closed = jax.make_jaxpr(loss)(parameters(), IDS)
         numbers = [0, 1, DENSE, DENSE]
-        taps = jax.tree.map(_lookups.Lookup.tap, _lookups.find_lookups(closed.jaxpr, numbers, str))
+        probes = jax.tree.map(_lookups.Lookup.probe, _lookups.find_lookups(closed.jaxpr, numbers, str))
         leaves = [*jax.tree.leaves(parameters()), IDS]
-        tapped = jax.make_jaxpr(lambda taps: _lookups.run_tapped(closed, leaves, [True, True, False, False], taps))(
-            taps
+        probed = jax.make_jaxpr(lambda probes: _lookups.run_probed(closed, leaves, [True, True, False, False], probes))(
+            probes
         )
         call, checkpoint = (
-            next(eqn for eqn in tapped.eqns if eqn.primitive.name in names) for names in (("jit", "pjit"), ("remat2",))
+            next(eqn for eqn in probed.eqns if eqn.primitive.name in names) for names in (("jit", "pjit"), ("remat2",))
         )
         assert call.params["name"] == "my_function"
         assert call.params["out_shardings"][0] == sharding
@@ -186,8 +186,8 @@ class TestTransforms:
     def test_eager_calls_compile_a_jitted_loss_once(self):
         f = value_and_grad(jax.jit(classes_and_biases), tables=tables)
         f(parameters(), IDS)
-        before = _lookups._tapped_jit.cache_info()
+        before = _lookups._probed_jit.cache_info()
         f(parameters(), IDS + 1)
-        after = _lookups._tapped_jit.cache_info()
+        after = _lookups._probed_jit.cache_info()
         assert (after.misses, after.currsize) == (before.misses, before.currsize)
         assert after.hits > before.hits

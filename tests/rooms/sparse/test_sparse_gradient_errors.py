@@ -20,7 +20,7 @@ from rooms.sparse.losses_of_tables import (
     tables,
 )
 
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 from jnnops.sparse import IndexedSlices, value_and_grad
 
 

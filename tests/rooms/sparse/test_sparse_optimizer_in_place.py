@@ -9,7 +9,7 @@ import pytest
 from machinery.programs import compile_by_default
 from rooms.sparse.training_by_rows import STEPS, assert_same, loss, parameters, relaxed, tables, train
 
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 from jnnops.sparse import apply_updates, lazy, value_and_grad
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnnops._rows import take_rows
+from jnnops._tables.rows import take_rows
 from jnnops.sparse import apply_updates, value_and_grad
 
 ROWS, DIM = 20, 3

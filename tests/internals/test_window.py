@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jnnops._window import explicit_padding, is_channels_last, resolve_ints, resolve_window, same_padding
+from jnnops._windows.geometry import explicit_padding, resolve_ints, resolve_window, same_padding
+from jnnops._windows.layout import is_channels_last
 
 
 def outputs_of(size, window, stride, dilation, padding):
@@ -31,7 +32,7 @@ class TestSame:
 
     @pytest.mark.parametrize("padding", ["SAME", "VALID"])
     def test_outputs_are_those_of_tensorflow(self, padding):
-        import oracle
+        from machinery import oracle
 
         grid = itertools.product(range(6, 10), range(1, 6), range(1, 4))
         for size, window, stride in grid:

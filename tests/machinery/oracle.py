@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from op_case import Arrays, cotangent
+
+from machinery.case import Arrays, cotangent
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

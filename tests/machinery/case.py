@@ -103,6 +103,11 @@ class Case:
             jnp.zeros((), wide),
         )
 
+    def gradient(self, arrays: Mapping[str, Any], names: Sequence[str] | None = None) -> dict[str, jax.Array]:
+        """The gradient of the weighted sum by the arguments of these names, or by all that there are."""
+        chosen = {name: arrays[name] for name in (self.gradient_names if names is None else names)}
+        return jax.grad(lambda chosen: self.weighted_sum(**{**arrays, **chosen}))(chosen)
+
 
 def cotangent(shape: tuple[int, ...]) -> np.ndarray:
     """Fixed weights, different for every element."""
