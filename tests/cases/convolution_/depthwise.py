@@ -1,11 +1,11 @@
 """Cases of the depthwise and separable convolutions, and of the depthwise gradients."""
 
 import numpy as np
+from cases.convolution import BAD_WINDOWS, convolve
+from cases.convolution_transpose import BAD_OPTIONS, filter_gradient, input_gradient
 from op_case import Case, bad, normal
 
 import jnnops as nn
-from cases.convolution import BAD_WINDOWS, convolve
-from cases.convolution_transpose import BAD_OPTIONS, filter_gradient, input_gradient
 
 X, W = normal(2, 5, 4, 3), normal(3, 2, 3, 2)
 Y = normal(2, 3, 2, 6)

@@ -1,10 +1,10 @@
 """Cases of the transposed convolutions and of the convolutions' gradients."""
 
 import numpy as np
+from cases.convolution import BAD_WINDOWS, convolve
 from op_case import Case, bad, normal
 
 import jnnops as nn
-from cases.convolution import BAD_WINDOWS, convolve
 
 
 def input_gradient(tf, y, filters, sizes, **options):

@@ -4,10 +4,10 @@ import functools
 import itertools
 
 import numpy as np
+from cases.pooling import distinct
 from op_case import Case, bad, integers
 
 import jnnops as nn
-from cases.pooling import distinct
 
 
 def pool(tf, value, row_pooling_sequence, col_pooling_sequence, kind, overlapping):
