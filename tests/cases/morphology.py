@@ -81,6 +81,7 @@ def windows(op, argument, oracle):
             label=label,
             oracle=functools.partial(dtype_oracle, **options) if dtype_oracle else None,
             batched=(argument,),
+            gradient_survives_rounding=False,
             bad=()
             if label
             else (
@@ -113,7 +114,15 @@ def composed(op, oracle, order=2):
     """The ops that keep the size; TensorFlow's composition is one with windows of odd size only."""
     arrays = {"input": distinct(2, 5, 6, 2), "filters": element(3, 3, 2)}
     return [
-        Case(op, arrays, oracle=oracle, batched=("input",), bad=bad_image("input"), order=order),
+        Case(
+            op,
+            arrays,
+            oracle=oracle,
+            batched=("input",),
+            bad=bad_image("input"),
+            order=order,
+            gradient_survives_rounding=False,
+        ),
         Case(
             op,
             {"input": np.moveaxis(arrays["input"], -1, 1), "filters": arrays["filters"]},

@@ -42,5 +42,5 @@ def test_results_and_gradients_keep_the_dtype_and_its_precision(case, dtypes):
                 assert_within_ulps(result, reference, case.ulps if is_narrow else 100, dtype)
         for name, leaf in gradient.items():
             assert leaf.dtype == given[dtype][name].dtype
-            if is_narrow:
+            if is_narrow and case.gradient_survives_rounding:
                 assert_within_ulps(leaf, exact_gradient[name], GRADIENT_ULPS, f"gradient by {name} in {dtype}")

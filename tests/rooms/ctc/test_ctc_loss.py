@@ -113,7 +113,7 @@ class TestLoss:
         options = {"blank_index": blank, "logits_time_major": time_major}
         loss, gradient = evaluate(labels, logits, label_length, logit_length, **options)
 
-        from oracle import tf
+        from machinery.oracle import tf
 
         x, *rest = map(tf.constant, (logits, labels, label_length, logit_length))
         with tf.GradientTape() as tape:
@@ -238,7 +238,7 @@ class TestLoss:
         np.testing.assert_array_equal(nn.ctc_loss(*arguments), expected)
 
     def test_unique_changes_nothing(self):
-        from oracle import tf
+        from machinery.oracle import tf
 
         unique_labels, indices = tf.nn.ctc_unique_labels(tf.constant(LABELS))
         unique = unique_labels.numpy(), indices.numpy()

@@ -48,7 +48,7 @@ class TestGreedyDecoder:
         blank_index=st.sampled_from([None, 0, 2, -1, -3]),
     )
     def test_sparse_paths_and_scores_are_those_of_tensorflow(self, seed, merge_repeated, blank_index):
-        from oracle import tf
+        from machinery.oracle import tf
 
         rng = np.random.default_rng(seed)
         inputs = rng.integers(-1, 2, (8, 5, 4)).astype(np.float32)  # with many ties
