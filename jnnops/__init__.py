@@ -1,228 +1,119 @@
 """The neural-network ops of ``tf.nn`` for JAX: pure functions on ``jax.lax``."""
 
-from jnnops import layers, sparse
-from jnnops.activation import (
-    bias_add,
-    crelu,
-    dropout,
-    elu,
-    gelu,
-    general_dropout,
-    leaky_relu,
-    relu,
-    relu6,
-    relu_layer,
-    relu_x,
-    selu,
-    sigmoid,
-    silu,
-    softplus,
-    softsign,
-    stateless_dropout,
-    swish,
-    tanh,
-    xw_plus_b,
-    zero_fraction,
-)
-from jnnops.candidate_sampling import (
-    AccidentalHits,
-    LearnedUnigramSample,
-    LearnedUnigramState,
-    SampledCandidates,
-    UnigramTable,
-    all_candidate_sampler,
-    compute_accidental_hits,
-    fixed_unigram_candidate_sampler,
-    learned_unigram_candidate_sampler,
-    log_uniform_candidate_sampler,
-    uniform_candidate_sampler,
-)
-from jnnops.classification import (
-    log_softmax,
-    sigmoid_cross_entropy_with_logits,
-    softmax,
-    softmax_cross_entropy_with_logits,
-    sparse_softmax_cross_entropy_with_logits,
-    weighted_cross_entropy_with_logits,
-)
-from jnnops.convolution import (
-    atrous_conv2d,
-    atrous_conv2d_transpose,
-    batch_to_space,
-    conv1d,
-    conv1d_transpose,
-    conv2d,
-    conv2d_backprop_filter,
-    conv2d_backprop_input,
-    conv2d_transpose,
-    conv3d,
-    conv3d_backprop_filter,
-    conv3d_backprop_filter_v2,
-    conv3d_backprop_input,
-    conv3d_transpose,
-    conv_transpose,
-    convolution,
-    depth_to_space,
-    depthwise_conv2d,
-    depthwise_conv2d_backprop_filter,
-    depthwise_conv2d_backprop_input,
-    depthwise_conv2d_native,
-    depthwise_conv2d_native_backprop_filter,
-    depthwise_conv2d_native_backprop_input,
-    separable_conv2d,
-    space_to_batch,
-    space_to_depth,
-    with_space_to_batch,
-)
-from jnnops.ctc import CTCDecoded, SparseTensorValue, ctc_greedy_decoder, ctc_loss
-from jnnops.embedding import SparseIds, embedding_lookup, embedding_lookup_sparse, safe_embedding_lookup_sparse
-from jnnops.morphology import (
-    black_tophat2d,
-    closing2d,
-    dilation2d,
-    erosion2d,
-    morphological_gradient2d,
-    opening2d,
-    reconstruct2d,
-    white_tophat2d,
-)
-from jnnops.normalization import (
-    FusedBatchNormResult,
-    Moments,
-    batch_normalization,
-    fused_batch_norm,
-    l2_normalize,
-    moments,
-)
-from jnnops.pooling import (
-    FractionalPoolResult,
-    MaxPoolWithArgmax,
-    avg_pool,
-    avg_pool1d,
-    avg_pool2d,
-    avg_pool3d,
-    fractional_avg_pool,
-    fractional_max_pool,
-    max_pool,
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
-    max_pool_with_argmax,
-    max_unpool,
-    pool,
-)
-from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
-from jnnops.sampled_losses import nce_loss, sampled_softmax_loss
+from jnnops import layers as layers
+from jnnops import sparse as sparse
+from jnnops.activation import bias_add as bias_add
+from jnnops.activation import crelu as crelu
+from jnnops.activation import dropout as dropout
+from jnnops.activation import elu as elu
+from jnnops.activation import gelu as gelu
+from jnnops.activation import general_dropout as general_dropout
+from jnnops.activation import leaky_relu as leaky_relu
+from jnnops.activation import relu as relu
+from jnnops.activation import relu6 as relu6
+from jnnops.activation import relu_layer as relu_layer
+from jnnops.activation import relu_x as relu_x
+from jnnops.activation import selu as selu
+from jnnops.activation import sigmoid as sigmoid
+from jnnops.activation import silu as silu
+from jnnops.activation import softplus as softplus
+from jnnops.activation import softsign as softsign
+from jnnops.activation import stateless_dropout as stateless_dropout
+from jnnops.activation import swish as swish
+from jnnops.activation import tanh as tanh
+from jnnops.activation import xw_plus_b as xw_plus_b
+from jnnops.activation import zero_fraction as zero_fraction
+from jnnops.candidate_sampling import AccidentalHits as AccidentalHits
+from jnnops.candidate_sampling import LearnedUnigramSample as LearnedUnigramSample
+from jnnops.candidate_sampling import LearnedUnigramState as LearnedUnigramState
+from jnnops.candidate_sampling import SampledCandidates as SampledCandidates
+from jnnops.candidate_sampling import UnigramTable as UnigramTable
+from jnnops.candidate_sampling import all_candidate_sampler as all_candidate_sampler
+from jnnops.candidate_sampling import compute_accidental_hits as compute_accidental_hits
+from jnnops.candidate_sampling import fixed_unigram_candidate_sampler as fixed_unigram_candidate_sampler
+from jnnops.candidate_sampling import learned_unigram_candidate_sampler as learned_unigram_candidate_sampler
+from jnnops.candidate_sampling import log_uniform_candidate_sampler as log_uniform_candidate_sampler
+from jnnops.candidate_sampling import uniform_candidate_sampler as uniform_candidate_sampler
+from jnnops.classification import log_softmax as log_softmax
+from jnnops.classification import sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits
+from jnnops.classification import softmax as softmax
+from jnnops.classification import softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits
+from jnnops.classification import sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits
+from jnnops.classification import weighted_cross_entropy_with_logits as weighted_cross_entropy_with_logits
+from jnnops.convolution import atrous_conv2d as atrous_conv2d
+from jnnops.convolution import atrous_conv2d_transpose as atrous_conv2d_transpose
+from jnnops.convolution import batch_to_space as batch_to_space
+from jnnops.convolution import conv1d as conv1d
+from jnnops.convolution import conv1d_transpose as conv1d_transpose
+from jnnops.convolution import conv2d as conv2d
+from jnnops.convolution import conv2d_backprop_filter as conv2d_backprop_filter
+from jnnops.convolution import conv2d_backprop_input as conv2d_backprop_input
+from jnnops.convolution import conv2d_transpose as conv2d_transpose
+from jnnops.convolution import conv3d as conv3d
+from jnnops.convolution import conv3d_backprop_filter as conv3d_backprop_filter
+from jnnops.convolution import conv3d_backprop_filter_v2 as conv3d_backprop_filter_v2
+from jnnops.convolution import conv3d_backprop_input as conv3d_backprop_input
+from jnnops.convolution import conv3d_transpose as conv3d_transpose
+from jnnops.convolution import conv_transpose as conv_transpose
+from jnnops.convolution import convolution as convolution
+from jnnops.convolution import depth_to_space as depth_to_space
+from jnnops.convolution import depthwise_conv2d as depthwise_conv2d
+from jnnops.convolution import depthwise_conv2d_backprop_filter as depthwise_conv2d_backprop_filter
+from jnnops.convolution import depthwise_conv2d_backprop_input as depthwise_conv2d_backprop_input
+from jnnops.convolution import depthwise_conv2d_native as depthwise_conv2d_native
+from jnnops.convolution import depthwise_conv2d_native_backprop_filter as depthwise_conv2d_native_backprop_filter
+from jnnops.convolution import depthwise_conv2d_native_backprop_input as depthwise_conv2d_native_backprop_input
+from jnnops.convolution import separable_conv2d as separable_conv2d
+from jnnops.convolution import space_to_batch as space_to_batch
+from jnnops.convolution import space_to_depth as space_to_depth
+from jnnops.convolution import with_space_to_batch as with_space_to_batch
+from jnnops.ctc import CTCDecoded as CTCDecoded
+from jnnops.ctc import SparseTensorValue as SparseTensorValue
+from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
+from jnnops.ctc import ctc_loss as ctc_loss
+from jnnops.embedding import SparseIds as SparseIds
+from jnnops.embedding import embedding_lookup as embedding_lookup
+from jnnops.embedding import embedding_lookup_sparse as embedding_lookup_sparse
+from jnnops.embedding import safe_embedding_lookup_sparse as safe_embedding_lookup_sparse
+from jnnops.morphology import black_tophat2d as black_tophat2d
+from jnnops.morphology import closing2d as closing2d
+from jnnops.morphology import dilation2d as dilation2d
+from jnnops.morphology import erosion2d as erosion2d
+from jnnops.morphology import morphological_gradient2d as morphological_gradient2d
+from jnnops.morphology import opening2d as opening2d
+from jnnops.morphology import reconstruct2d as reconstruct2d
+from jnnops.morphology import white_tophat2d as white_tophat2d
+from jnnops.normalization import FusedBatchNormResult as FusedBatchNormResult
+from jnnops.normalization import Moments as Moments
+from jnnops.normalization import batch_normalization as batch_normalization
+from jnnops.normalization import fused_batch_norm as fused_batch_norm
+from jnnops.normalization import l2_normalize as l2_normalize
+from jnnops.normalization import moments as moments
+from jnnops.pooling import FractionalPoolResult as FractionalPoolResult
+from jnnops.pooling import MaxPoolWithArgmax as MaxPoolWithArgmax
+from jnnops.pooling import avg_pool as avg_pool
+from jnnops.pooling import avg_pool1d as avg_pool1d
+from jnnops.pooling import avg_pool2d as avg_pool2d
+from jnnops.pooling import avg_pool3d as avg_pool3d
+from jnnops.pooling import fractional_avg_pool as fractional_avg_pool
+from jnnops.pooling import fractional_max_pool as fractional_max_pool
+from jnnops.pooling import max_pool as max_pool
+from jnnops.pooling import max_pool1d as max_pool1d
+from jnnops.pooling import max_pool2d as max_pool2d
+from jnnops.pooling import max_pool3d as max_pool3d
+from jnnops.pooling import max_pool_with_argmax as max_pool_with_argmax
+from jnnops.pooling import max_unpool as max_unpool
+from jnnops.pooling import pool as pool
+from jnnops.recurrent import RNNCell as RNNCell
+from jnnops.recurrent import RNNResult as RNNResult
+from jnnops.recurrent import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
+from jnnops.recurrent import dynamic_rnn as dynamic_rnn
+from jnnops.sampled_losses import nce_loss as nce_loss
+from jnnops.sampled_losses import sampled_softmax_loss as sampled_softmax_loss
 
-__all__ = [
-    "AccidentalHits",
-    "CTCDecoded",
-    "FractionalPoolResult",
-    "FusedBatchNormResult",
-    "LearnedUnigramSample",
-    "LearnedUnigramState",
-    "MaxPoolWithArgmax",
-    "Moments",
-    "RNNCell",
-    "RNNResult",
-    "SampledCandidates",
-    "SparseIds",
-    "SparseTensorValue",
-    "UnigramTable",
-    "all_candidate_sampler",
-    "atrous_conv2d",
-    "atrous_conv2d_transpose",
-    "avg_pool",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "batch_normalization",
-    "batch_to_space",
-    "bias_add",
-    "bidirectional_dynamic_rnn",
-    "black_tophat2d",
-    "closing2d",
-    "compute_accidental_hits",
-    "conv1d",
-    "conv1d_transpose",
-    "conv2d",
-    "conv2d_backprop_filter",
-    "conv2d_backprop_input",
-    "conv2d_transpose",
-    "conv3d",
-    "conv3d_backprop_filter",
-    "conv3d_backprop_filter_v2",
-    "conv3d_backprop_input",
-    "conv3d_transpose",
-    "conv_transpose",
-    "convolution",
-    "crelu",
-    "ctc_greedy_decoder",
-    "ctc_loss",
-    "depth_to_space",
-    "depthwise_conv2d",
-    "depthwise_conv2d_backprop_filter",
-    "depthwise_conv2d_backprop_input",
-    "depthwise_conv2d_native",
-    "depthwise_conv2d_native_backprop_filter",
-    "depthwise_conv2d_native_backprop_input",
-    "dilation2d",
-    "dropout",
-    "dynamic_rnn",
-    "elu",
-    "embedding_lookup",
-    "embedding_lookup_sparse",
-    "erosion2d",
-    "fixed_unigram_candidate_sampler",
-    "fractional_avg_pool",
-    "fractional_max_pool",
-    "fused_batch_norm",
-    "gelu",
-    "general_dropout",
-    "l2_normalize",
-    "layers",
-    "leaky_relu",
-    "learned_unigram_candidate_sampler",
-    "log_softmax",
-    "log_uniform_candidate_sampler",
-    "max_pool",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "max_pool_with_argmax",
-    "max_unpool",
-    "moments",
-    "morphological_gradient2d",
-    "nce_loss",
-    "opening2d",
-    "pool",
-    "reconstruct2d",
-    "relu",
-    "relu6",
-    "relu_layer",
-    "relu_x",
-    "safe_embedding_lookup_sparse",
-    "sampled_softmax_loss",
-    "selu",
-    "separable_conv2d",
-    "sigmoid",
-    "sigmoid_cross_entropy_with_logits",
-    "silu",
-    "softmax",
-    "softmax_cross_entropy_with_logits",
-    "softplus",
-    "softsign",
-    "space_to_batch",
-    "space_to_depth",
-    "sparse",
-    "sparse_softmax_cross_entropy_with_logits",
-    "stateless_dropout",
-    "swish",
-    "tanh",
-    "uniform_candidate_sampler",
-    "weighted_cross_entropy_with_logits",
-    "white_tophat2d",
-    "with_space_to_batch",
-    "xw_plus_b",
-    "zero_fraction",
+# All that is imported above: `import *` would else give the rooms, too, which Python puts here as it imports them.
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    name
+    for name, value in vars().items()
+    if not name.startswith("_") and (callable(value) or value in (layers, sparse))
 ]

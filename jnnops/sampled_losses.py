@@ -4,8 +4,9 @@ The classes are the rows of ``weights``, ``[num_classes, dim]``, with ``biases``
 of shards, in TensorFlow's order ``"mod"`` or ``"div"`` (see :mod:`jnnops.embedding`). Only the rows of true and of
 sampled classes are read, and only they have a gradient; with :mod:`jnnops.sparse` a training step costs no more.
 
-The logit of a class is ``inputs @ weights + biases``, less the logarithm of its expected count among the candidates,
-which makes up for that some classes are sampled more often than others. Nothing of ``sampled_values`` has a gradient.
+The logit of a class is ``inputs @ weights + biases`` less the logarithm of how often the class is expected among the
+candidates. Without that correction a class would count the more, the more often it is sampled. Nothing of
+``sampled_values`` has a gradient.
 
 All rows of the batch share the candidates, so one may be a true class of some row: an accidental hit. With
 ``remove_accidental_hits`` it counts nothing there, every occurrence of it.
@@ -16,7 +17,7 @@ gradient of 0, and is reported by ``checkify``.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,20 +33,18 @@ from jnnops._check import (
     as_static_int,
     check_rank,
     check_shape,
-    debug_check,
 )
-from jnnops._rows import in_range, signed_alike
-from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._tables.ids import checked_ids, signed_alike
+from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._types import Key, Table
 from jnnops.activation import softplus
 from jnnops.candidate_sampling import SampledCandidates, log_uniform_candidate_sampler
 from jnnops.classification import sigmoid_cross_entropy_with_logits
 
-__all__ = ["nce_loss", "sampled_softmax_loss"]
-
 
 def nce_loss(
-    weights: ArrayLike | Sequence[ArrayLike],
-    biases: ArrayLike | Sequence[ArrayLike],
+    weights: Table,
+    biases: Table,
     labels: ArrayLike,
     inputs: ArrayLike,
     num_sampled: int,
@@ -55,7 +54,7 @@ def nce_loss(
     remove_accidental_hits: bool = False,
     partition_strategy: str = "mod",
     *,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> jax.Array:
     r"""Noise-contrastive estimation: learns to tell true classes from sampled ones, each by a logistic regression.
 
@@ -101,16 +100,8 @@ def nce_loss(
         ``tf.nn.nce_loss``. Gutmann and Hyvärinen, "Noise-contrastive estimation: A new estimation principle for
         unnormalized statistical models", 2010.
     """
-    return _sampled_loss(
-        "nce_loss",
-        _logistic_loss,
-        (weights, biases, labels, inputs),
-        (num_sampled, num_classes, num_true),
-        sampled_values,
-        remove_accidental_hits,
-        partition_strategy,
-        key,
-    )
+    settings = _Settings("nce_loss", _logistic_loss, num_classes, remove_accidental_hits, partition_strategy)
+    return _sampled_loss(settings, (weights, biases), labels, inputs, num_sampled, num_true, sampled_values, key)
 
 
 def _logistic_loss(true: jax.Array, sampled: jax.Array) -> jax.Array:
@@ -119,8 +110,8 @@ def _logistic_loss(true: jax.Array, sampled: jax.Array) -> jax.Array:
 
 
 def sampled_softmax_loss(
-    weights: ArrayLike | Sequence[ArrayLike],
-    biases: ArrayLike | Sequence[ArrayLike],
+    weights: Table,
+    biases: Table,
     labels: ArrayLike,
     inputs: ArrayLike,
     num_sampled: int,
@@ -130,7 +121,7 @@ def sampled_softmax_loss(
     remove_accidental_hits: bool = True,
     partition_strategy: str = "mod",
     *,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> jax.Array:
     r"""Cross entropy of the softmax over true and sampled classes alone, to train what the full softmax is to use.
 
@@ -175,16 +166,8 @@ def sampled_softmax_loss(
         ``tf.nn.sampled_softmax_loss``. Jean et al., "On Using Very Large Target Vocabulary for Neural Machine
         Translation", 2015.
     """
-    return _sampled_loss(
-        "sampled_softmax_loss",
-        _softmax_loss,
-        (weights, biases, labels, inputs),
-        (num_sampled, num_classes, num_true),
-        sampled_values,
-        remove_accidental_hits,
-        partition_strategy,
-        key,
-    )
+    settings = _Settings("sampled_softmax_loss", _softmax_loss, num_classes, remove_accidental_hits, partition_strategy)
+    return _sampled_loss(settings, (weights, biases), labels, inputs, num_sampled, num_true, sampled_values, key)
 
 
 def _softmax_loss(true: jax.Array, sampled: jax.Array) -> jax.Array:
@@ -193,66 +176,90 @@ def _softmax_loss(true: jax.Array, sampled: jax.Array) -> jax.Array:
     return jnp.log(jnp.sum(jnp.exp(true), 1) + jnp.sum(jnp.exp(sampled), 1)) - jnp.mean(true, 1)
 
 
+class _Settings(NamedTuple):
+    """What a sampled loss is compiled for.
+
+    Attributes:
+        op: The name of the op.
+        loss: What it makes of the logits of true classes, ``[batch, num_true]``, and of sampled ones,
+            ``[batch, num_sampled]``.
+        num_classes: The number of classes.
+        remove_accidental_hits: Whether candidates count nothing for rows of which they are a true class.
+        partition_strategy: Which rows the shards hold.
+    """
+
+    op: str
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    num_classes: int
+    remove_accidental_hits: bool
+    partition_strategy: str
+
+
 def _sampled_loss(
-    op: str,
-    loss: Callable[[jax.Array, jax.Array], jax.Array],
-    arrays: tuple[Any, Any, Any, Any],
-    sizes: tuple[Any, Any, Any],
-    sampled_values: Any,
-    remove_accidental_hits: Any,
-    partition_strategy: str,
-    key: Any,
+    settings: _Settings,
+    classes: tuple[Table, Table],
+    labels: ArrayLike,
+    inputs: ArrayLike,
+    num_sampled: int,
+    num_true: int,
+    sampled_values: Sequence[Any] | None,
+    key: Key | None,
 ) -> jax.Array:
-    """Checks the arguments, and computes ``loss`` of the logits of true and of sampled classes."""
-    names = ("num_sampled", "num_classes", "num_true")
-    num_sampled, num_classes, num_true = (
-        as_static_int(op, name, size, minimum=1) for name, size in zip(names, sizes, strict=True)
+    """Checks the arguments, of which ``classes`` are weights and biases, and computes the loss."""
+    op = settings.op
+    num_sampled = as_static_int(op, "num_sampled", num_sampled, minimum=1)
+    num_true = as_static_int(op, "num_true", num_true, minimum=1)
+    settings = settings._replace(
+        num_classes=as_static_int(op, "num_classes", settings.num_classes, minimum=1),
+        remove_accidental_hits=as_static_bool(op, "remove_accidental_hits", settings.remove_accidental_hits),
     )
-    remove_accidental_hits = as_static_bool(op, "remove_accidental_hits", remove_accidental_hits)
-    weights, biases = (
-        as_shards(op, name, table, partition_strategy)
-        for name, table in zip(("weights", "biases"), arrays, strict=False)
-    )
-    for name, shards, rank in (("weights", weights, 2), ("biases", biases, 1)):
-        check_rank(op, name, shards[0], rank)
-        check_floating(op, name, shards)
-    rows, entries = count_rows(weights), count_rows(biases)
-    if rows < num_classes:
-        raise ValueError(f"{op}: `weights` must have a row for each of num_classes = {num_classes}, got {rows} rows")
-    if entries != rows:
-        raise ValueError(f"{op}: `biases` must have an entry for each of the {rows} rows of `weights`, got {entries}")
-    inputs = as_float_array(op, "inputs", arrays[3], rank=2)
+    weights, biases = _as_classes(settings, *classes)
+    inputs = as_float_array(op, "inputs", inputs, rank=2)
     dim = weights[0].shape[1]
     if inputs.shape[1] != dim:
         raise ValueError(
             f"{op}: `inputs` must be [batch, dim] with the dim = {dim} of `weights`, got shape {inputs.shape}"
         )
-    labels = as_integer_array(op, "labels", arrays[2], rank=2)
+    labels = as_integer_array(op, "labels", labels, rank=2)
     check_shape(op, "labels", labels, (inputs.shape[0], num_true), "the batch of `inputs`, num_true")
     if sampled_values is None:
-        if num_sampled > num_classes:
-            raise ValueError(
-                f"{op}: `num_sampled` must be at most num_classes = {num_classes} to draw unique candidates, got "
-                f"{num_sampled}"
-            )
-        sampled = log_uniform_candidate_sampler(labels, num_true, num_sampled, True, num_classes, key=as_key(op, key))
+        sampled = _draw(op, labels, num_sampled, settings.num_classes, key)
     else:
         sampled = _as_sampled(op, sampled_values, labels, num_sampled)
-    return _loss_of_sampled(
-        weights,
-        biases,
-        labels,
-        inputs,
-        sampled,
-        op=op,
-        loss=loss,
-        num_classes=num_classes,
-        remove_accidental_hits=remove_accidental_hits,
-        partition_strategy=partition_strategy,
-    )
+    return _loss_of_sampled(weights, biases, labels, inputs, sampled, settings)
 
 
-def _as_sampled(op: str, sampled_values: Any, labels: jax.Array, num_sampled: int) -> SampledCandidates:
+def _as_classes(
+    settings: _Settings, weights: Table, biases: Table
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Checks weights and biases, and returns the shards of each."""
+    op, num_classes = settings.op, settings.num_classes
+    tables = []
+    for name, table, rank in (("weights", weights, 2), ("biases", biases, 1)):
+        shards = as_shards(op, name, table, settings.partition_strategy)
+        check_rank(op, name, shards[0], rank)
+        check_floating(op, name, shards)
+        tables.append(shards)
+    rows, entries = map(count_rows, tables)
+    if rows < num_classes:
+        raise ValueError(f"{op}: `weights` must have a row for each of num_classes = {num_classes}, got {rows} rows")
+    if entries != rows:
+        raise ValueError(f"{op}: `biases` must have an entry for each of the {rows} rows of `weights`, got {entries}")
+    return tables[0], tables[1]
+
+
+def _draw(op: str, labels: jax.Array, num_sampled: int, num_classes: int, key: Key | None) -> SampledCandidates:
+    """Draws the candidates that are not given."""
+    if num_sampled > num_classes:
+        raise ValueError(
+            f"{op}: `num_sampled` must be at most num_classes = {num_classes} to draw unique candidates, got "
+            f"{num_sampled}"
+        )
+    num_true = labels.shape[1]
+    return log_uniform_candidate_sampler(labels, num_true, num_sampled, True, num_classes, key=as_key(op, key))
+
+
+def _as_sampled(op: str, sampled_values: Sequence[Any], labels: jax.Array, num_sampled: int) -> SampledCandidates:
     """Checks what a sampler returned, or was said to."""
     if not isinstance(sampled_values, Sequence) or len(sampled_values) < 3:
         raise ValueError(
@@ -269,31 +276,23 @@ def _as_sampled(op: str, sampled_values: Any, labels: jax.Array, num_sampled: in
     return SampledCandidates(candidates, true_count, sampled_count)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("op", "loss", "num_classes", "remove_accidental_hits", "partition_strategy")
-)
+@functools.partial(jax.jit, static_argnames="settings")
 def _loss_of_sampled(
     weights: tuple[jax.Array, ...],
     biases: tuple[jax.Array, ...],
     labels: jax.Array,
     inputs: jax.Array,
     sampled: SampledCandidates,
-    *,
-    op: str,
-    loss: Callable[[jax.Array, jax.Array], jax.Array],
-    num_classes: int,
-    remove_accidental_hits: bool,
-    partition_strategy: str,
+    settings: _Settings,
 ) -> jax.Array:
-    labels = debug_check(op, "labels", f"be in [0, {num_classes})", labels, in_range(labels, num_classes))
-    valid = in_range(labels, num_classes)
+    labels, valid = checked_ids(settings.op, "labels", labels, settings.num_classes)
     labels, candidates = signed_alike(labels, sampled.sampled_candidates)
     dtype = jnp.result_type(weights[0], biases[0], inputs)
     wide = accumulation_dtype(dtype)
 
-    # Two lookups of each table: one of labels and candidates joined would have the compiler split the sampler, too,
-    # wherever the batch is split over devices.
-    take = functools.partial(take_sharded_rows, partition_strategy=partition_strategy)
+    # Labels and candidates are looked up separately. In one lookup of both joined, a batch that is split over devices
+    # would have the compiler split the candidates, and with them the sampler, too.
+    take = functools.partial(take_sharded_rows, partition_strategy=settings.partition_strategy)
     true_rows, sampled_rows = (take(weights, ids).astype(dtype) for ids in (labels, candidates))
     true_biases, sampled_biases = (take(biases, ids).astype(wide) for ids in (labels, candidates))
 
@@ -303,7 +302,7 @@ def _loss_of_sampled(
     dot = functools.partial(jnp.einsum, preferred_element_type=wide)
     true_logits = dot("bd,btd->bt", inputs, true_rows) + true_biases - jnp.log(jnp.where(valid, true_count, 1))
     sampled_logits = dot("bd,sd->bs", inputs, sampled_rows) + (sampled_biases - jnp.log(sampled_count))[None, :]
-    if remove_accidental_hits:
+    if settings.remove_accidental_hits:
         hit = jnp.any(labels[:, :, None] == candidates[None, None, :], 1)
         sampled_logits = jnp.where(hit, -jnp.inf, sampled_logits)
-    return jnp.where(jnp.all(valid, 1), loss(true_logits, sampled_logits), jnp.nan).astype(dtype)
+    return jnp.where(jnp.all(valid, 1), settings.loss(true_logits, sampled_logits), jnp.nan).astype(dtype)

@@ -18,30 +18,16 @@ An id of ``true_classes`` outside ``[0, range_max)`` is never drawn: its expecte
 it. (TensorFlow raises.) The batch may be empty.
 """
 
-from jnnops.candidate_sampling._sample import SampledCandidates
-from jnnops.candidate_sampling.fixed_unigram import UnigramTable, fixed_unigram_candidate_sampler
-from jnnops.candidate_sampling.formula import (
-    all_candidate_sampler,
-    log_uniform_candidate_sampler,
-    uniform_candidate_sampler,
-)
-from jnnops.candidate_sampling.hits import AccidentalHits, compute_accidental_hits
+from jnnops.candidate_sampling._sample import SampledCandidates as SampledCandidates
+from jnnops.candidate_sampling.all import all_candidate_sampler as all_candidate_sampler
+from jnnops.candidate_sampling.fixed_unigram import UnigramTable as UnigramTable
+from jnnops.candidate_sampling.fixed_unigram import fixed_unigram_candidate_sampler as fixed_unigram_candidate_sampler
+from jnnops.candidate_sampling.hits import AccidentalHits as AccidentalHits
+from jnnops.candidate_sampling.hits import compute_accidental_hits as compute_accidental_hits
+from jnnops.candidate_sampling.learned_unigram import LearnedUnigramSample as LearnedUnigramSample
+from jnnops.candidate_sampling.learned_unigram import LearnedUnigramState as LearnedUnigramState
 from jnnops.candidate_sampling.learned_unigram import (
-    LearnedUnigramSample,
-    LearnedUnigramState,
-    learned_unigram_candidate_sampler,
+    learned_unigram_candidate_sampler as learned_unigram_candidate_sampler,
 )
-
-__all__ = [
-    "AccidentalHits",
-    "LearnedUnigramSample",
-    "LearnedUnigramState",
-    "SampledCandidates",
-    "UnigramTable",
-    "all_candidate_sampler",
-    "compute_accidental_hits",
-    "fixed_unigram_candidate_sampler",
-    "learned_unigram_candidate_sampler",
-    "log_uniform_candidate_sampler",
-    "uniform_candidate_sampler",
-]
+from jnnops.candidate_sampling.log_uniform import log_uniform_candidate_sampler as log_uniform_candidate_sampler
+from jnnops.candidate_sampling.uniform import uniform_candidate_sampler as uniform_candidate_sampler

@@ -24,7 +24,7 @@ def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cells = 1 << (len(weights) - 1).bit_length()
     share = np.zeros(cells)
     share[: len(weights)] = weights * (cells / weights.sum())
-    share[np.argmax(share)] = max(share.max(), 1)  # some are rich, in spite of rounding
+    share[np.argmax(share)] = max(share.max(), 1)  # so that some are rich, in spite of rounding
     poor, rich = np.flatnonzero(share < 1), np.flatnonzero(share >= 1)
     # All that is spare lies in a row, by its owners. The poor take what they lack from it one after the other. An owner
     # whose part ends within what one of them takes is left with less than 1 itself, and takes that from the next.
@@ -39,7 +39,7 @@ def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     owner = owner[start[taker[owner]] < owned[owner]]
     share[rich[owner]] = 1 - (end[taker[owner]] - owned[owner])
     alias[rich[owner]] = rich[owner + 1]
-    # What is possible at all stays so.
+    # An outcome that is possible at all stays possible, whatever the rounding.
     threshold = np.clip(np.round(share * 2.0**32), share > 0, 2.0**32 - 1)
     return threshold.astype(np.uint32), alias.astype(np.int32)
 
@@ -47,7 +47,7 @@ def alias_table(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def draw_from_alias_table(threshold: jax.Array, alias: jax.Array, words: jax.Array) -> jax.Array:
     """The outcome that each column of ``[2, count]`` uniform words means, int32."""
     bits = threshold.size.bit_length() - 1
-    # A shift by 32 is undefined.
+    # With a single cell there is nothing to draw, and a shift by 32 bits would be undefined.
     cell = (words[0] >> np.uint32(32 - bits)).astype(jnp.int32) if bits else jnp.zeros_like(words[0], jnp.int32)
     own = words[1] < threshold.at[cell].get(mode="promise_in_bounds")
     return jnp.where(own, cell, alias.at[cell].get(mode="promise_in_bounds"))

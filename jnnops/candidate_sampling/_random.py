@@ -14,12 +14,12 @@ def random_words(key: jax.Array, stream: int | jax.Array, shape: tuple[int, ...]
     """Uniform uint32 words, independent for each ``stream`` of the key.
 
     They are what Threefry, the generator of ``jax.random``, makes of the counters ``(stream, 0), (stream, 1), ...``.
-    ``jax.random.bits`` on CPU (jax 0.10.2) runs the rounds in a loop, each a pass over memory, and keeps one word of
-    two: 57 thousand words take it 0.8 ms and this 0.18; 3 thousand 0.1 ms and 0.03.
+    ``jax.random.bits`` on CPU runs the rounds in a loop, each a pass over memory, and keeps one word of two, which
+    takes several times as long (docs/lowerings.rst, "Candidate sampling").
     """
     count = math.prod(shape)
     data = jax.random.key_data(key)
-    # The keys of other generators have other sizes.
+    # Threefry's own keys are two words. From keys of other generators, whose sizes differ, two words are drawn.
     first, second = data if data.shape == (2,) else jax.random.bits(key, (2,), jnp.uint32)
     counter = lax.iota(jnp.uint32, (count + 1) // 2)
     words = threefry_2x32(first, second, jnp.full_like(counter, stream), counter)

@@ -1,15 +1,21 @@
 """What all samplers share: their arguments, and the expected counts."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
-from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int, debug_check
-from jnnops._rows import in_range, signed
+from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int
+from jnnops._tables.ids import checked_ids
+from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
+
+# Without replacement, if more draws than this are needed for each id of the range, they take longer than to look at
+# every id.
+DRAWS_FOR_EACH = 8
 
 
 class SampledCandidates(NamedTuple):
@@ -26,7 +32,7 @@ class SampledCandidates(NamedTuple):
     sampled_expected_count: jax.Array
 
 
-def as_true_classes(op: str, true_classes: Any, num_true: Any) -> jax.Array:
+def as_true_classes(op: str, true_classes: ArrayLike, num_true: int) -> jax.Array:
     """Checks ``[batch, num_true]`` ids."""
     num_true = as_static_int(op, "num_true", num_true, minimum=1)
     ids = as_integer_array(op, "true_classes", true_classes, rank=2)
@@ -36,7 +42,7 @@ def as_true_classes(op: str, true_classes: Any, num_true: Any) -> jax.Array:
 
 
 def check_sampler(
-    op: str, true_classes: Any, num_true: Any, num_sampled: Any, unique: Any, range_max: Any, key: Any
+    op: str, true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, key: Key
 ) -> tuple[jax.Array, jax.Array, int, bool, int]:
     """Converts the arguments of a sampler: true classes, key, then the static ones."""
     ids = as_true_classes(op, true_classes, num_true)
@@ -71,16 +77,16 @@ def sample(
         key: The key.
         num_sampled: How many to draw.
         batch: How many draws to make at a time so that enough of them are distinct; None with replacement.
-        race: Whether to draw without replacement by looking at every id instead.
+        race: Whether to draw without replacement by looking at every id instead, as is done for too many draws.
     """
     if batch is None:
         ids, tries = distribution.draw(key, 0, num_sampled), jnp.float32(num_sampled)
-    elif race:
+    elif race or batch > DRAWS_FOR_EACH * distribution.range_max:
         ids, tries = draw_by_race(distribution, key, num_sampled)
     else:
         ids, tries = draw_by_rejection(distribution, key, num_sampled, batch)
 
-    valid, true_classes = valid_ids(op, "true_classes", true_classes, distribution.range_max)
+    true_classes, valid = checked_classes(op, true_classes, distribution.range_max)
     p_true = jnp.where(valid, distribution.probability(jnp.where(valid, true_classes, 0)), 0)
     return SampledCandidates(
         ids,
@@ -95,7 +101,7 @@ def expected_count(p: jax.Array, num_sampled: int, tries: jax.Array) -> jax.Arra
     return jnp.where(tries == num_sampled, num_sampled * p, -jnp.expm1(tries * jnp.log1p(-p)))
 
 
-def valid_ids(op: str, argument: str, ids: jax.Array, range_max: int) -> tuple[jax.Array, jax.Array]:
-    """Which ids are in ``[0, range_max)``, and all of them in int32; ``checkify`` reports the others."""
-    ids = debug_check(op, argument, f"be in [0, {range_max})", ids, in_range(ids, range_max))
-    return in_range(ids, range_max), signed(ids).astype(jnp.int32)
+def checked_classes(op: str, true_classes: jax.Array, range_max: int) -> tuple[jax.Array, jax.Array]:
+    """The true classes as int32, and which of them are in ``[0, range_max)``; ``checkify`` reports the others."""
+    ids, valid = checked_ids(op, "true_classes", true_classes, range_max)
+    return ids.astype(jnp.int32), valid

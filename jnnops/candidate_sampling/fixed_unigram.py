@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnnops._check import as_static_int, describe, is_traced
+from jnnops._types import Key
 from jnnops.candidate_sampling._alias import alias_table, draw_from_alias_table
 from jnnops.candidate_sampling._distinct import Distribution
 from jnnops.candidate_sampling._random import random_words
@@ -140,7 +140,12 @@ def _read_counts(op: str, vocab_file: str | os.PathLike[str]) -> list[float]:
 
 
 def _table(
-    op: str, unigrams: Any, distortion: float, num_reserved_ids: int, num_shards: int, shard: int
+    op: str,
+    unigrams: ArrayLike | Sequence[float],
+    distortion: float,
+    num_reserved_ids: int,
+    num_shards: int,
+    shard: int,
 ) -> UnigramTable:
     if is_traced(unigrams) or is_traced(distortion):
         raise TypeError(f"{op}: `unigrams` and `distortion` must be static numbers; a UnigramTable may be traced")
@@ -191,7 +196,7 @@ def fixed_unigram_candidate_sampler(
     shard: int = 0,
     unigrams: ArrayLike | Sequence[float] | UnigramTable = (),
     *,
-    key: jax.Array,
+    key: Key,
 ) -> SampledCandidates:
     """Draws candidates in proportion to given counts, or to a power of them.
 
@@ -283,6 +288,7 @@ def _sample_fixed_unigram(
         true_classes,
         key,
         num_sampled,
-        batch=2 * num_sampled if unique else None,  # counts by Zipf's law take 1.8 times as many, even ones 1.0
+        # Counts by Zipf's law need 1.8 times as many draws as distinct ids.
+        batch=2 * num_sampled if unique else None,
         race=2 * num_sampled >= table.range_max,
     )

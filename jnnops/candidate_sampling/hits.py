@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_bool
-from jnnops._rows import signed_alike
+from jnnops._tables.ids import signed_alike
 from jnnops.candidate_sampling._sample import as_true_classes
 
 MASK = float(np.finfo(np.float32).min)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,11 @@ from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_int, is_traced
 from jnnops._primitives.order import after, read_once
+from jnnops._primitives.varying import vary_with
+from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution
 from jnnops.candidate_sampling._random import random_words, scale_words
-from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, sample, valid_ids
+from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, checked_classes, sample
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("tree",), meta_fields=("range_max",))
@@ -118,7 +120,7 @@ def learned_unigram_candidate_sampler(
     range_max: int,
     *,
     state: LearnedUnigramState,
-    key: jax.Array,
+    key: Key,
 ) -> LearnedUnigramSample:
     """Draws candidates in proportion to how often they were true classes until now.
 
@@ -180,17 +182,18 @@ def _sample_learned_unigram(
 
     def draw(key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
         high, low = random_words(key, stream, (2, count))
-        # Lined up, every class takes as many places as it counts. Each node tells if the place is left or right.
+        # Imagine the classes in a line in which each takes as many places as its count. A place is drawn, and each node
+        # of the tree tells whether it is among the classes to the left, whose sum is the left child, or to the right.
         place = scale_words(high, low, tree[1])
 
-        def down(_: Any, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def down(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             node, place = carry
             left = tree.at[2 * node].get(mode="promise_in_bounds")
             right = place >= left
             return 2 * node + right.astype(jnp.int32), place - jnp.where(right, left, 0)
 
-        root = (place - place).astype(jnp.int32) + 1  # varies under shard_map as `place` does
-        return lax.fori_loop(0, depth, down, (root, place))[0] - leaves
+        root = jnp.ones_like(place, jnp.int32)
+        return lax.fori_loop(0, depth, down, vary_with((root, place), tree))[0] - leaves
 
     def probability(ids: jax.Array) -> jax.Array:
         counts = tree.at[leaves + ids].get(mode="promise_in_bounds")
@@ -202,12 +205,14 @@ def _sample_learned_unigram(
         true_classes,
         key,
         num_sampled,
-        batch=2 * num_sampled if unique else None,  # counts by Zipf's law take 1.8 times as many, even ones 1.0
+        # Counts by Zipf's law need 1.8 times as many draws as distinct ids.
+        batch=2 * num_sampled if unique else None,
         race=2 * num_sampled >= range_max,
     )
-    valid, ids = valid_ids(op, "true_classes", true_classes, range_max)
+    ids, valid = checked_classes(op, true_classes, range_max)
     above = (leaves + ids)[..., None] >> jnp.arange(depth + 1, dtype=jnp.int32)[None, None, :]
-    # Else XLA copies the tree: 10 million classes take 152 ms then, and 1.0 so.
+    # The tree is written only after all that is read of it, or else XLA would copy it (docs/lowerings.rst, "Tables in
+    # place").
     sampled = SampledCandidates(*read_once(tuple(sampled)))
     (nodes,) = after(list(sampled), [jnp.where(valid[..., None], above, 2 * leaves)])
     tree = tree.at[nodes].add(1, mode="drop")

@@ -43,70 +43,32 @@ Dtypes: floating point results have the promoted dtype of the arguments, 16-bit 
 8- and 16-bit integers are summed in int32, which is the result's dtype.
 """
 
+from jnnops.convolution.backprop import conv2d_backprop_filter as conv2d_backprop_filter
+from jnnops.convolution.backprop import conv2d_backprop_input as conv2d_backprop_input
+from jnnops.convolution.backprop import conv3d_backprop_filter as conv3d_backprop_filter
+from jnnops.convolution.backprop import conv3d_backprop_filter_v2 as conv3d_backprop_filter_v2
+from jnnops.convolution.backprop import conv3d_backprop_input as conv3d_backprop_input
+from jnnops.convolution.backprop import depthwise_conv2d_backprop_filter as depthwise_conv2d_backprop_filter
+from jnnops.convolution.backprop import depthwise_conv2d_backprop_input as depthwise_conv2d_backprop_input
 from jnnops.convolution.backprop import (
-    conv2d_backprop_filter,
-    conv2d_backprop_input,
-    conv3d_backprop_filter,
-    conv3d_backprop_filter_v2,
-    conv3d_backprop_input,
-    depthwise_conv2d_backprop_filter,
-    depthwise_conv2d_backprop_input,
-    depthwise_conv2d_native_backprop_filter,
-    depthwise_conv2d_native_backprop_input,
+    depthwise_conv2d_native_backprop_filter as depthwise_conv2d_native_backprop_filter,
 )
-from jnnops.convolution.depthwise import (
-    depthwise_conv2d,
-    depthwise_conv2d_native,
-    separable_conv2d,
-)
-from jnnops.convolution.forward import (
-    atrous_conv2d,
-    conv1d,
-    conv2d,
-    conv3d,
-    convolution,
-)
-from jnnops.convolution.space import (
-    batch_to_space,
-    depth_to_space,
-    space_to_batch,
-    space_to_depth,
-    with_space_to_batch,
-)
-from jnnops.convolution.transpose import (
-    atrous_conv2d_transpose,
-    conv1d_transpose,
-    conv2d_transpose,
-    conv3d_transpose,
-    conv_transpose,
-)
-
-__all__ = [
-    "atrous_conv2d",
-    "atrous_conv2d_transpose",
-    "batch_to_space",
-    "conv1d",
-    "conv1d_transpose",
-    "conv2d",
-    "conv2d_backprop_filter",
-    "conv2d_backprop_input",
-    "conv2d_transpose",
-    "conv3d",
-    "conv3d_backprop_filter",
-    "conv3d_backprop_filter_v2",
-    "conv3d_backprop_input",
-    "conv3d_transpose",
-    "conv_transpose",
-    "convolution",
-    "depth_to_space",
-    "depthwise_conv2d",
-    "depthwise_conv2d_backprop_filter",
-    "depthwise_conv2d_backprop_input",
-    "depthwise_conv2d_native",
-    "depthwise_conv2d_native_backprop_filter",
-    "depthwise_conv2d_native_backprop_input",
-    "separable_conv2d",
-    "space_to_batch",
-    "space_to_depth",
-    "with_space_to_batch",
-]
+from jnnops.convolution.backprop import depthwise_conv2d_native_backprop_input as depthwise_conv2d_native_backprop_input
+from jnnops.convolution.depthwise import depthwise_conv2d as depthwise_conv2d
+from jnnops.convolution.depthwise import depthwise_conv2d_native as depthwise_conv2d_native
+from jnnops.convolution.depthwise import separable_conv2d as separable_conv2d
+from jnnops.convolution.forward import atrous_conv2d as atrous_conv2d
+from jnnops.convolution.forward import conv1d as conv1d
+from jnnops.convolution.forward import conv2d as conv2d
+from jnnops.convolution.forward import conv3d as conv3d
+from jnnops.convolution.forward import convolution as convolution
+from jnnops.convolution.space import batch_to_space as batch_to_space
+from jnnops.convolution.space import depth_to_space as depth_to_space
+from jnnops.convolution.space import space_to_batch as space_to_batch
+from jnnops.convolution.space import space_to_depth as space_to_depth
+from jnnops.convolution.space import with_space_to_batch as with_space_to_batch
+from jnnops.convolution.transpose import atrous_conv2d_transpose as atrous_conv2d_transpose
+from jnnops.convolution.transpose import conv1d_transpose as conv1d_transpose
+from jnnops.convolution.transpose import conv2d_transpose as conv2d_transpose
+from jnnops.convolution.transpose import conv3d_transpose as conv3d_transpose
+from jnnops.convolution.transpose import conv_transpose as conv_transpose

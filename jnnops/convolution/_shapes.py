@@ -1,46 +1,13 @@
-"""What the ops of this room share: batches, channels, the dtype of sums, the sizes that a transpose can have."""
+"""What the ops of this room share: the checks of channels, and the sizes that a transpose can have."""
 
-import math
-from typing import Any
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from jnnops._check import as_static_ints, describe
-from jnnops._window import Window, move_channels, resolve_ints, resolve_padding, resolve_window, spatial_shape
-
-
-def merge_batch(x: jax.Array, spatial_rank: int, channels_last: bool) -> jax.Array:
-    """``[..., *spatial, channels]``, or with the channels before, to ``[batch, *spatial, channels]``."""
-    if not channels_last:
-        x = move_channels(x, spatial_rank, to_last=True)
-    return x.reshape(math.prod(batch_shape(x, spatial_rank)), *x.shape[-spatial_rank - 1 :])
-
-
-def split_batch(y: jax.Array, batch: tuple[int, ...], spatial_rank: int, channels_last: bool) -> jax.Array:
-    """The inverse of ``merge_batch``, for a result."""
-    y = y.reshape(*batch, *y.shape[1:])
-    return y if channels_last else move_channels(y, spatial_rank, to_last=False)
-
-
-def batch_shape(x: jax.Array, spatial_rank: int) -> tuple[int, ...]:
-    """The sizes of the dimensions before spatial ones and channels, in either layout."""
-    return x.shape[: x.ndim - spatial_rank - 1]
-
-
-def channel_count(x: jax.Array, spatial_rank: int, channels_last: bool) -> int:
-    """The number of channels, in either layout."""
-    return x.shape[-1 if channels_last else -spatial_rank - 1]
-
-
-def sum_dtype(dtype: Any, preferred_element_type: DTypeLike | None) -> Any:
-    """The dtype of the result: the preferred one, at least int32 for integers, otherwise the arguments' own."""
-    if preferred_element_type is not None:
-        return jnp.dtype(preferred_element_type)
-    if jnp.issubdtype(dtype, jnp.integer):
-        return jnp.promote_types(jnp.int32, dtype) if dtype.itemsize > 4 else jnp.dtype(jnp.int32)
-    return dtype
+from jnnops._types import Ints
+from jnnops._windows.geometry import Window, WindowArguments, effective_size, resolve_ints, resolve_padding
+from jnnops._windows.layout import batch_shape, spatial_shape
 
 
 def check_filter_shape(
@@ -62,108 +29,111 @@ def check_filter_shape(
     return groups
 
 
+class Sizes(NamedTuple):
+    """The shape that a transposed convolution should return, and how the op calls its arguments.
+
+    Attributes:
+        argument: The name of ``value``.
+        value: One int for each dimension of ``like``, the batch possibly None or -1, or the spatial ones only.
+        like: The name of the array that is convolved backwards.
+    """
+
+    argument: str
+    value: Ints
+    like: str
+
+
 def check_transpose_channels(
-    op: str, argument: str, channels: int | None, *, like: str, y_channels: int, filter_shape: tuple[int, ...]
+    op: str, sizes: Sizes, channels: int | None, y_channels: int, filter_shape: tuple[int, ...]
 ) -> int:
     """The number of groups of the convolution that gives ``y_channels`` of ``channels``; None stands for one group."""
     per_group, last = filter_shape[-2:]
     if last != y_channels:
         raise ValueError(
-            f"{op}: `filters` must have as many in its last dimension as `{like}` has channels, {y_channels}, got "
-            f"{last} (filters.shape = {filter_shape})"
+            f"{op}: `filters` must have as many in its last dimension as `{sizes.like}` has channels, {y_channels}, "
+            f"got {last} (filters.shape = {filter_shape})"
         )
     if channels is None:
         return 1
     if per_group == 0 or channels < 1 or channels % per_group:
         raise ValueError(
-            f"{op}: `{argument}` must have channels that are a multiple of the {per_group} of `filters` "
+            f"{op}: `{sizes.argument}` must have channels that are a multiple of the {per_group} of `filters` "
             f"(filters.shape = {filter_shape}), got {channels}"
         )
     groups = channels // per_group
     if last % groups:
         raise ValueError(
             f"{op}: `filters` must have a last dimension that the {groups} groups ({channels} channels in "
-            f"`{argument}`) divide, got {last} (filters.shape = {filter_shape})"
+            f"`{sizes.argument}`) divide, got {last} (filters.shape = {filter_shape})"
         )
     return groups
 
 
 def resolve_transpose(
-    op: str,
-    argument: str,
-    sizes: Any,
-    *,
-    like: str,
-    y: jax.Array,
-    window_size: tuple[int, ...],
-    strides: Any,
-    padding: Any,
-    dilations: Any,
-    channels_last: bool,
+    arguments: WindowArguments, sizes: Sizes, y: jax.Array, window_size: tuple[int, ...]
 ) -> tuple[Window, int | None]:
     """The window of the convolution that maps ``sizes`` to the shape of ``y``, and the channels in ``sizes`` if given.
 
     Args:
-        op: For the messages.
-        argument: The name of ``sizes``.
-        sizes: One int for each dimension of ``y``, the batch possibly None or -1, or the spatial ones only.
-        like: The name of ``y``.
-        y: What the convolution gives, in the layout that ``channels_last`` says.
+        arguments: Those of the convolution.
+        sizes: What to return.
+        y: What the convolution gives, in the layout that the arguments say.
         window_size: The spatial sizes of the filters.
-        strides: As for the convolution.
-        padding: As for the convolution.
-        dilations: As for the convolution.
-        channels_last: The layout of ``sizes`` and ``y``.
     """
-    spatial_rank = len(window_size)
-    spatial, channels = _split_sizes(op, argument, sizes, like, y, spatial_rank, channels_last)
-    strides = resolve_ints(op, "strides", strides, spatial_rank, channels_last)
-    dilations = resolve_ints(op, "dilations", dilations, spatial_rank, channels_last)
-    outputs = spatial_shape(y, spatial_rank, channels_last)
-    effective = tuple((k - 1) * d + 1 for k, d in zip(window_size, dilations, strict=True))
-    if isinstance(padding, str) and padding.upper() == "SAME":
-        possible = [range((o - 1) * s + 1, o * s + 1) if o else range(1) for o, s in zip(outputs, strides, strict=True)]
-    else:
-        pads = resolve_padding(op, padding, outputs, effective, strides, channels_last)
-        lowest = [
-            (o - 1) * s + cells - sum(pad) for o, s, cells, pad in zip(outputs, strides, effective, pads, strict=True)
-        ]
-        possible = [range(max(low, 0), max(low + s, 0)) for low, s in zip(lowest, strides, strict=True)]
+    op, channels_last = arguments.op, arguments.channels_last(len(window_size))
+    spatial, channels = _split_sizes(op, sizes, y, len(window_size), channels_last)
+    strides = resolve_ints(op, "strides", arguments.strides, len(window_size), channels_last)
+    dilations = resolve_ints(op, "dilations", arguments.dilations, len(window_size), channels_last)
+    outputs = spatial_shape(y, len(window_size), channels_last)
+    effective = effective_size(op, window_size, dilations)
+    possible = _possible_sizes(arguments, outputs, effective, strides, channels_last)
     if any(size not in fits for size, fits in zip(spatial, possible, strict=True)):
         raise ValueError(
-            f"{op}: `{argument}` must have spatial sizes {' x '.join(map(_describe_range, possible))}, of which a "
-            f"convolution gives the {outputs} of `{like}` with a window of {effective} cells (dilation included), "
-            f"strides {strides} and padding {describe(padding)}, got {spatial}"
+            f"{op}: `{sizes.argument}` must have spatial sizes {' x '.join(map(_describe_range, possible))}, of which "
+            f"a convolution gives the {outputs} of `{sizes.like}` with a window of {effective} cells (dilation "
+            f"included), strides {strides} and padding {describe(arguments.padding)}, got {spatial}"
         )
-    window = resolve_window(
-        op,
-        input_shape=spatial,
-        size=window_size,
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
-    return window, channels
+    return arguments.resolve(input_shape=spatial, size=window_size), channels
+
+
+def _possible_sizes(
+    arguments: WindowArguments,
+    outputs: tuple[int, ...],
+    effective: tuple[int, ...],
+    strides: tuple[int, ...],
+    channels_last: bool,
+) -> list[range]:
+    """The sizes, in each dimension, of which a convolution gives so many outputs."""
+    padding = arguments.padding
+    if isinstance(padding, str) and padding.upper() == "SAME":
+        return [range((o - 1) * s + 1, o * s + 1) if o else range(1) for o, s in zip(outputs, strides, strict=True)]
+    pads = resolve_padding(arguments.op, padding, outputs, effective, strides, channels_last)
+    lowest = [
+        (o - 1) * s + cells - sum(pad) for o, s, cells, pad in zip(outputs, strides, effective, pads, strict=True)
+    ]
+    return [range(max(low, 0), max(low + s, 0)) for low, s in zip(lowest, strides, strict=True)]
 
 
 def _split_sizes(
-    op: str, argument: str, sizes: Any, like: str, y: jax.Array, spatial_rank: int, channels_last: bool
+    op: str, sizes: Sizes, y: jax.Array, spatial_rank: int, channels_last: bool
 ) -> tuple[tuple[int, ...], int | None]:
     """The spatial sizes, and the channels if there is one size for each dimension of ``y``."""
-    if isinstance(sizes, list | tuple):
-        sizes = [-1 if size is None else size for size in sizes]
-    ints = as_static_ints(op, argument, sizes)
+    value = sizes.value
+    if isinstance(value, list | tuple):
+        value = [-1 if size is None else size for size in value]
+    ints = as_static_ints(op, sizes.argument, value)
     if len(ints) == spatial_rank:
         return ints, None
     if len(ints) != y.ndim:
         raise ValueError(
-            f"{op}: `{argument}` must have length {spatial_rank} (spatial sizes only) or {y.ndim} (one for each "
-            f"dimension of `{like}`), got {ints} of length {len(ints)}"
+            f"{op}: `{sizes.argument}` must have length {spatial_rank} (spatial sizes only) or {y.ndim} (one for each "
+            f"dimension of `{sizes.like}`), got {ints} of length {len(ints)}"
         )
     batch = batch_shape(y, spatial_rank)
     if any(size not in (-1, known) for size, known in zip(ints, batch, strict=False)):
-        raise ValueError(f"{op}: `{argument}` must have the batch {batch} of `{like}`, or None or -1 there, got {ints}")
+        raise ValueError(
+            f"{op}: `{sizes.argument}` must have the batch {batch} of `{sizes.like}`, or None or -1 there, got {ints}"
+        )
     first, *middle, last = ints[len(batch) :]
     return ((first, *middle), last) if channels_last else ((*middle, last), first)
 

@@ -1,48 +1,31 @@
 """The gradients of the convolutions, as functions of their own."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import jax
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_arrays, as_static_ints, at_least, check_rank
-from jnnops._window import Window, is_channels_last, resolve_window, spatial_shape
-from jnnops.convolution._bilinear import filter_gradient, input_gradient
-from jnnops.convolution._shapes import (
-    batch_shape,
-    channel_count,
-    check_filter_shape,
-    merge_batch,
-    resolve_transpose,
-    split_batch,
-    sum_dtype,
-)
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import Window, WindowArguments
+from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape, split_batch
+from jnnops.convolution._bilinear import Sums, filter_gradient, input_gradient
+from jnnops.convolution._shapes import Sizes, check_filter_shape, resolve_transpose
 from jnnops.convolution.depthwise import as_groups, check_depthwise_channels
 from jnnops.convolution.transpose import transpose
-
-__all__ = [
-    "conv2d_backprop_filter",
-    "conv2d_backprop_input",
-    "conv3d_backprop_filter",
-    "conv3d_backprop_filter_v2",
-    "conv3d_backprop_input",
-    "depthwise_conv2d_backprop_filter",
-    "depthwise_conv2d_backprop_input",
-    "depthwise_conv2d_native_backprop_filter",
-    "depthwise_conv2d_native_backprop_input",
-]
 
 
 def conv2d_backprop_filter(
     input: ArrayLike,
-    filter_sizes: Any,
+    filter_sizes: Sequence[int],
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = 1,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NHWC",
+    dilations: Ints = 1,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The gradient of ``conv2d`` for its filters.
@@ -74,31 +57,21 @@ def conv2d_backprop_filter(
     References:
         ``tf.compat.v1.nn.conv2d_backprop_filter``.
     """
-    return _filter_gradient(
-        "conv2d_backprop_filter",
-        2,
-        input,
-        filter_sizes,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("conv2d_backprop_filter", strides, padding, data_format, dilations)
+    sums = Sums(precision, preferred_element_type)
+    return _filter_gradient(arguments, 2, input, filter_sizes, out_backprop, sums)
 
 
 def conv2d_backprop_input(
-    input_sizes: Any,
+    input_sizes: Ints,
     filters: ArrayLike,
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = 1,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NHWC",
+    dilations: Ints = 1,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The gradient of ``conv2d`` for its input: ``conv2d_transpose`` with its arguments in another order.
@@ -130,33 +103,21 @@ def conv2d_backprop_input(
     References:
         ``tf.compat.v1.nn.conv2d_backprop_input``.
     """
-    return transpose(
-        "conv2d_backprop_input",
-        2,
-        out_backprop,
-        filters,
-        input_sizes,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-        input_name="out_backprop",
-        output_name="input_sizes",
-    )
+    arguments = WindowArguments("conv2d_backprop_input", strides, padding, data_format, dilations)
+    sizes = Sizes("input_sizes", input_sizes, "out_backprop")
+    return transpose(arguments, 2, out_backprop, filters, sizes, Sums(precision, preferred_element_type))
 
 
 def conv3d_backprop_filter(
     input: ArrayLike,
-    filter_sizes: Any,
+    filter_sizes: Sequence[int],
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = 1,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NDHWC",
+    dilations: Ints = 1,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The gradient of ``conv3d`` for its filters.
@@ -188,34 +149,24 @@ def conv3d_backprop_filter(
     References:
         ``tf.compat.v1.nn.conv3d_backprop_filter``; ``conv3d_backprop_filter_v2`` is the same function.
     """
-    return _filter_gradient(
-        "conv3d_backprop_filter",
-        3,
-        input,
-        filter_sizes,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("conv3d_backprop_filter", strides, padding, data_format, dilations)
+    sums = Sums(precision, preferred_element_type)
+    return _filter_gradient(arguments, 3, input, filter_sizes, out_backprop, sums)
 
 
 conv3d_backprop_filter_v2 = conv3d_backprop_filter
 
 
 def conv3d_backprop_input(
-    input_sizes: Any,
+    input_sizes: Ints,
     filters: ArrayLike,
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = 1,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NDHWC",
+    dilations: Ints = 1,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The gradient of ``conv3d`` for its input: ``conv3d_transpose`` with its arguments in another order.
@@ -247,33 +198,21 @@ def conv3d_backprop_input(
     References:
         ``tf.compat.v1.nn.conv2d_backprop_input``, in three dimensions.
     """
-    return transpose(
-        "conv3d_backprop_input",
-        3,
-        out_backprop,
-        filters,
-        input_sizes,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-        input_name="out_backprop",
-        output_name="input_sizes",
-    )
+    arguments = WindowArguments("conv3d_backprop_input", strides, padding, data_format, dilations)
+    sizes = Sizes("input_sizes", input_sizes, "out_backprop")
+    return transpose(arguments, 3, out_backprop, filters, sizes, Sums(precision, preferred_element_type))
 
 
 def depthwise_conv2d_backprop_filter(
     input: ArrayLike,
-    filter_sizes: Any,
+    filter_sizes: Sequence[int],
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = 1,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NHWC",
+    dilations: Ints = 1,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The gradient of ``depthwise_conv2d`` for its filter.
@@ -307,35 +246,24 @@ def depthwise_conv2d_backprop_filter(
         ``tf.nn.depthwise_conv2d_backprop_filter``; ``tf.compat.v1.nn.depthwise_conv2d_native_backprop_filter`` is the
         same function.
     """
-    return _filter_gradient(
-        "depthwise_conv2d_backprop_filter",
-        2,
-        input,
-        filter_sizes,
-        out_backprop,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-        depthwise=True,
-    )
+    arguments = WindowArguments("depthwise_conv2d_backprop_filter", strides, padding, data_format, dilations)
+    sums = Sums(precision, preferred_element_type)
+    return _filter_gradient(arguments, 2, input, filter_sizes, out_backprop, sums, depthwise=True)
 
 
 depthwise_conv2d_native_backprop_filter = depthwise_conv2d_backprop_filter
 
 
 def depthwise_conv2d_backprop_input(
-    input_sizes: Any,
+    input_sizes: Ints,
     filter: ArrayLike,
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = 1,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NHWC",
+    dilations: Ints = 1,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The gradient of ``depthwise_conv2d`` for its input.
@@ -371,28 +299,18 @@ def depthwise_conv2d_backprop_input(
         same function.
     """
     op = "depthwise_conv2d_backprop_input"
+    arguments = WindowArguments(op, strides, padding, data_format, dilations)
+    channels_last = arguments.channels_last(2)
     y, w = as_number_arrays(op, out_backprop=out_backprop, filter=filter)
     check_rank(op, "out_backprop", y, at_least(4))
     check_rank(op, "filter", w, 4)
-    channels_last = is_channels_last(op, data_format, 2)
-    window, given = resolve_transpose(
-        op,
-        "input_sizes",
-        input_sizes,
-        like="out_backprop",
-        y=y,
-        window_size=w.shape[:2],
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
+    sizes = Sizes("input_sizes", input_sizes, "out_backprop")
+    window, given = resolve_transpose(arguments, sizes, y, w.shape[:2])
     channels = w.shape[2]
     check_depthwise_channels(op, "filter", w.shape, "input_sizes", channels if given is None else given)
     _check_channels(op, y, channel_count(y, 2, channels_last), channels * w.shape[3], w.shape)
-    dtype = sum_dtype(y.dtype, preferred_element_type)
-    images = merge_batch(y, 2, channels_last).astype(dtype)
-    x = input_gradient(images, as_groups(w.astype(dtype)), window, channels, precision)
+    images = merge_batch(y, 2, channels_last)
+    x = input_gradient(images, as_groups(w), window, channels, Sums(precision, preferred_element_type))
     return split_batch(x, batch_shape(y, 2), 2, channels_last)
 
 
@@ -400,47 +318,33 @@ depthwise_conv2d_native_backprop_input = depthwise_conv2d_backprop_input
 
 
 def _filter_gradient(
-    op: str,
+    arguments: WindowArguments,
     spatial_rank: int,
     input: ArrayLike,
-    filter_sizes: Any,
+    filter_sizes: Sequence[int],
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None,
-    dilations: Any,
-    precision: Any,
-    preferred_element_type: DTypeLike | None,
+    sums: Sums,
     *,
     depthwise: bool = False,
 ) -> jax.Array:
+    op, channels_last = arguments.op, arguments.channels_last(spatial_rank)
     x, y = as_number_arrays(op, input=input, out_backprop=out_backprop)
     check_rank(op, "input", x, at_least(spatial_rank + 2))
     check_rank(op, "out_backprop", y, x.ndim)
     sizes = as_static_ints(op, "filter_sizes", filter_sizes, minimum=0)
     if len(sizes) != spatial_rank + 2:
         raise ValueError(f"{op}: `filter_sizes` must have length {spatial_rank + 2}, got {sizes}")
-    channels_last = is_channels_last(op, data_format, spatial_rank)
     channels = channel_count(x, spatial_rank, channels_last)
     if depthwise:
         check_depthwise_channels(op, "filter_sizes", sizes, "input", channels)
         groups, outputs = channels, sizes[2] * sizes[3]
     else:
         groups, outputs = check_filter_shape(op, "filter_sizes", sizes, "input", x.shape, channels), sizes[-1]
-    window = resolve_window(
-        op,
-        input_shape=spatial_shape(x, spatial_rank, channels_last),
-        size=sizes[:spatial_rank],
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
+    window = arguments.resolve(input_shape=spatial_shape(x, spatial_rank, channels_last), size=sizes[:spatial_rank])
     _check_channels(op, y, channel_count(y, spatial_rank, channels_last), outputs, sizes)
     _check_cells(op, x, y, window, channels_last)
-    dtype = sum_dtype(x.dtype, preferred_element_type)
-    images, gradients = (merge_batch(array, spatial_rank, channels_last).astype(dtype) for array in (x, y))
-    return filter_gradient(images, gradients, window, groups, precision).reshape(sizes)
+    images, gradients = (merge_batch(array, spatial_rank, channels_last) for array in (x, y))
+    return filter_gradient(images, gradients, window, groups, sums).reshape(sizes)
 
 
 def _check_channels(op: str, y: jax.Array, channels: int, wanted: int, filter_shape: tuple[int, ...]) -> None:
@@ -452,7 +356,7 @@ def _check_channels(op: str, y: jax.Array, channels: int, wanted: int, filter_sh
 
 
 def _check_cells(op: str, x: jax.Array, y: jax.Array, window: Window, channels_last: bool) -> None:
-    spatial_rank = len(window.size)
+    spatial_rank = window.rank
     batch, cells = batch_shape(x, spatial_rank), window.output_shape
     if (batch_shape(y, spatial_rank), spatial_shape(y, spatial_rank, channels_last)) != (batch, cells):
         raise ValueError(

@@ -1,27 +1,25 @@
 """The convolutions that treat each channel by itself: depthwise and separable."""
 
-from typing import Any
-
 import jax
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_arrays, at_least, check_rank
-from jnnops._window import is_channels_last, resolve_window, spatial_shape
-from jnnops.convolution._bilinear import convolution
-from jnnops.convolution._shapes import batch_shape, channel_count, merge_batch, split_batch, sum_dtype
-
-__all__ = ["depthwise_conv2d", "depthwise_conv2d_native", "separable_conv2d"]
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import WindowArguments
+from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape, split_batch
+from jnnops.convolution._bilinear import Sums, convolution
 
 
 def depthwise_conv2d(
     input: ArrayLike,
     filter: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = None,
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolution of each channel with filters of its own.
@@ -59,19 +57,9 @@ def depthwise_conv2d(
     References:
         ``tf.nn.depthwise_conv2d``; ``tf.compat.v1.nn.depthwise_conv2d_native`` is the same function.
     """
-    x, w = as_number_arrays("depthwise_conv2d", input=input, filter=filter)
-    return _depthwise(
-        "depthwise_conv2d",
-        x,
-        w,
-        "filter",
-        strides,
-        padding,
-        is_channels_last("depthwise_conv2d", data_format, 2),
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("depthwise_conv2d", strides, padding, data_format, dilations)
+    x, w = as_number_arrays(arguments.op, input=input, filter=filter)
+    return _depthwise(arguments, x, w, "filter", Sums(precision, preferred_element_type))
 
 
 depthwise_conv2d_native = depthwise_conv2d
@@ -81,12 +69,12 @@ def separable_conv2d(
     input: ArrayLike,
     depthwise_filter: ArrayLike,
     pointwise_filter: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = None,
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolution of each channel by itself, then a mixture of the channels cell by cell.
@@ -122,10 +110,11 @@ def separable_conv2d(
         ``tf.nn.separable_conv2d``. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
     """
     op = "separable_conv2d"
+    arguments, sums = WindowArguments(op, strides, padding, data_format, dilations), Sums(precision)
     x, depthwise, pointwise = as_number_arrays(
         op, input=input, depthwise_filter=depthwise_filter, pointwise_filter=pointwise_filter
     )
-    channels_last = is_channels_last(op, data_format, 2)
+    channels_last = arguments.channels_last(2)
     check_rank(op, "pointwise_filter", pointwise, 4)
     check_rank(op, "depthwise_filter", depthwise, 4)
     between = depthwise.shape[2] * depthwise.shape[3]
@@ -135,52 +124,22 @@ def separable_conv2d(
             f"times multiplier of `depthwise_filter` (depthwise_filter.shape = {depthwise.shape}), got "
             f"{pointwise.shape}"
         )
-    y = _depthwise(
-        op,
-        x,
-        depthwise,
-        "depthwise_filter",
-        strides,
-        padding,
-        channels_last,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    summed = sums._replace(preferred_element_type=preferred_element_type)
+    y = _depthwise(arguments, x, depthwise, "depthwise_filter", summed)
     images = merge_batch(y, 2, channels_last)
-    window = resolve_window(op, input_shape=images.shape[1:3], size=(1, 1), strides=1, padding="VALID")
-    mixed = convolution(images, pointwise.astype(y.dtype), window, 1, precision)
+    window = WindowArguments(op, 1, "VALID").resolve(input_shape=images.shape[1:3], size=(1, 1))
+    mixed = convolution(images, pointwise.astype(y.dtype), window, 1, sums)
     return split_batch(mixed, batch_shape(y, 2), 2, channels_last)
 
 
-def _depthwise(
-    op: str,
-    x: jax.Array,
-    w: jax.Array,
-    filter_name: str,
-    strides: Any,
-    padding: Any,
-    channels_last: bool,
-    dilations: Any,
-    precision: Any,
-    preferred_element_type: DTypeLike | None,
-) -> jax.Array:
+def _depthwise(arguments: WindowArguments, x: jax.Array, w: jax.Array, filter_name: str, sums: Sums) -> jax.Array:
+    op, channels_last = arguments.op, arguments.channels_last(2)
     check_rank(op, "input", x, at_least(4))
     check_rank(op, filter_name, w, 4)
     channels = channel_count(x, 2, channels_last)
     check_depthwise_channels(op, filter_name, w.shape, "input", channels)
-    window = resolve_window(
-        op,
-        input_shape=spatial_shape(x, 2, channels_last),
-        size=w.shape[:2],
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
-    dtype = sum_dtype(x.dtype, preferred_element_type)
-    images = merge_batch(x, 2, channels_last).astype(dtype)
-    y = convolution(images, as_groups(w.astype(dtype)), window, channels, precision)
+    window = arguments.resolve(input_shape=spatial_shape(x, 2, channels_last), size=w.shape[:2])
+    y = convolution(merge_batch(x, 2, channels_last), as_groups(w), window, channels, sums)
     return split_batch(y, batch_shape(x, 2), 2, channels_last)
 
 

@@ -1,37 +1,34 @@
 """The forward convolutions: ``conv1d``, ``conv2d``, ``conv3d``, ``convolution`` and ``atrous_conv2d``."""
 
-import functools
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops import _linear
 from jnnops._check import as_number_array, as_number_arrays, as_static_int, at_least, check_rank
-from jnnops._window import DATA_FORMATS, Window, is_channels_last, resolve_window, spatial_shape
-from jnnops.convolution._shapes import (
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import WindowArguments
+from jnnops._windows.layout import (
+    DATA_FORMATS,
     batch_shape,
     channel_count,
-    check_filter_shape,
     merge_batch,
+    spatial_shape,
     split_batch,
-    sum_dtype,
 )
-
-__all__ = ["atrous_conv2d", "conv1d", "conv2d", "conv3d", "convolution"]
+from jnnops.convolution._bilinear import Sums
+from jnnops.convolution._bilinear import convolution as convolve
+from jnnops.convolution._shapes import check_filter_shape
 
 
 def conv1d(
     input: ArrayLike,
     filters: ArrayLike,
-    stride: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    dilations: Any = None,
+    stride: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NWC",
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolution over one dimension.
@@ -61,20 +58,19 @@ def conv1d(
     References:
         ``tf.nn.conv1d``.
     """
-    return _convolve(
-        "conv1d", 1, input, filters, stride, padding, data_format, dilations, precision, preferred_element_type
-    )
+    arguments = WindowArguments("conv1d", stride, padding, data_format, dilations)
+    return _convolve(arguments, 1, input, filters, Sums(precision, preferred_element_type))
 
 
 def conv2d(
     input: ArrayLike,
     filters: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NHWC",
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     r"""Convolution over two dimensions.
@@ -114,20 +110,19 @@ def conv2d(
     References:
         ``tf.nn.conv2d``.
     """
-    return _convolve(
-        "conv2d", 2, input, filters, strides, padding, data_format, dilations, precision, preferred_element_type
-    )
+    arguments = WindowArguments("conv2d", strides, padding, data_format, dilations)
+    return _convolve(arguments, 2, input, filters, Sums(precision, preferred_element_type))
 
 
 def conv3d(
     input: ArrayLike,
     filters: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NDHWC",
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolution over three dimensions.
@@ -161,20 +156,19 @@ def conv3d(
     References:
         ``tf.nn.conv3d``.
     """
-    return _convolve(
-        "conv3d", 3, input, filters, strides, padding, data_format, dilations, precision, preferred_element_type
-    )
+    arguments = WindowArguments("conv3d", strides, padding, data_format, dilations)
+    return _convolve(arguments, 3, input, filters, Sums(precision, preferred_element_type))
 
 
 def convolution(
     input: ArrayLike,
     filters: ArrayLike,
-    strides: Any = None,
-    padding: Any = "VALID",
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    data_format: DataFormat = None,
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolution over one, two or three dimensions: as many as the filters have.
@@ -205,21 +199,11 @@ def convolution(
         ``tf.nn.convolution``.
     """
     filters = as_number_array("convolution", "filters", filters, rank=[n + 2 for n in DATA_FORMATS])
-    return _convolve(
-        "convolution",
-        filters.ndim - 2,
-        input,
-        filters,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("convolution", strides, padding, data_format, dilations)
+    return _convolve(arguments, filters.ndim - 2, input, filters, Sums(precision, preferred_element_type))
 
 
-def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Any) -> jax.Array:
+def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Padding) -> jax.Array:
     """Convolution over two dimensions with holes between the taps: ``conv2d`` with stride 1 and dilation ``rate``.
 
     Args:
@@ -244,59 +228,25 @@ def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Any)
         Connected CRFs", 2015.
     """
     rate = as_static_int("atrous_conv2d", "rate", rate, minimum=1)
-    return _convolve("atrous_conv2d", 2, value, filters, 1, padding, "NHWC", rate, None, None, input_name="value")
+    arguments = WindowArguments("atrous_conv2d", 1, padding, "NHWC", rate)
+    return _convolve(arguments, 2, value, filters, Sums(), input_name="value")
 
 
 def _convolve(
-    op: str,
+    arguments: WindowArguments,
     spatial_rank: int,
     input: ArrayLike,
     filters: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None,
-    dilations: Any,
-    precision: Any,
-    preferred_element_type: DTypeLike | None,
+    sums: Sums,
+    *,
     input_name: str = "input",
 ) -> jax.Array:
+    op, channels_last = arguments.op, arguments.channels_last(spatial_rank)
     x, w = as_number_arrays(op, **{input_name: input, "filters": filters})
     check_rank(op, input_name, x, at_least(spatial_rank + 2))
     check_rank(op, "filters", w, spatial_rank + 2)
-    channels_last = is_channels_last(op, data_format, spatial_rank)
     channels = channel_count(x, spatial_rank, channels_last)
     groups = check_filter_shape(op, "filters", w.shape, input_name, x.shape, channels)
-    window = resolve_window(
-        op,
-        input_shape=spatial_shape(x, spatial_rank, channels_last),
-        size=w.shape[:spatial_rank],
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
-    if preferred_element_type is None and jnp.issubdtype(x.dtype, jnp.integer):
-        preferred_element_type = sum_dtype(x.dtype, None)
-    images = merge_batch(x, spatial_rank, channels_last)
-    y = _conv(images, w, window, groups, precision, preferred_element_type)
+    window = arguments.resolve(input_shape=spatial_shape(x, spatial_rank, channels_last), size=w.shape[:spatial_rank])
+    y = convolve(merge_batch(x, spatial_rank, channels_last), w, window, groups, sums)
     return split_batch(y, batch_shape(x, spatial_rank), spatial_rank, channels_last)
-
-
-@functools.partial(jax.jit, static_argnames=("window", "groups", "precision", "preferred_element_type"))
-def _conv(
-    x: jax.Array, w: jax.Array, window: Window, groups: int, precision: Any, preferred_element_type: DTypeLike | None
-) -> jax.Array:
-    if jnp.issubdtype(x.dtype, jnp.floating) and preferred_element_type in (None, x.dtype):
-        return _linear.convolution(x, w, window, groups=groups, precision=precision)
-    spatial = "DHW"[-len(window.size) :]
-    return lax.conv_general_dilated(
-        x,
-        w,
-        window.strides,
-        window.padding,
-        rhs_dilation=window.dilations,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=groups,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,14 +11,14 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_array, as_static_int, as_static_ints, at_least, check_rank
-from jnnops._window import explicit_padding, is_channels_last
-
-__all__ = ["batch_to_space", "depth_to_space", "space_to_batch", "space_to_depth", "with_space_to_batch"]
+from jnnops._types import Ints, Padding
+from jnnops._windows.geometry import explicit_padding
+from jnnops._windows.layout import is_channels_last
 
 Pairs = tuple[tuple[int, int], ...]
 
 
-def space_to_batch(input: ArrayLike, block_shape: Any, paddings: Any) -> jax.Array:
+def space_to_batch(input: ArrayLike, block_shape: Ints, paddings: Sequence[Sequence[int]]) -> jax.Array:
     """Pads the spatial dimensions, cuts them into blocks and moves each cell's place in its block to the batch.
 
     Args:
@@ -55,7 +55,7 @@ def space_to_batch(input: ArrayLike, block_shape: Any, paddings: Any) -> jax.Arr
     return _space_to_batch(x, block, pads)
 
 
-def batch_to_space(input: ArrayLike, block_shape: Any, crops: Any) -> jax.Array:
+def batch_to_space(input: ArrayLike, block_shape: Ints, crops: Sequence[Sequence[int]]) -> jax.Array:
     """The inverse of ``space_to_batch``: moves places in blocks from the batch to the spatial dimensions, then crops.
 
     Args:
@@ -171,11 +171,11 @@ def depth_to_space(input: ArrayLike, block_size: int, data_format: str = "NHWC")
 
 def with_space_to_batch(
     input: ArrayLike,
-    dilation_rate: Any,
-    padding: Any,
+    dilation_rate: Ints,
+    padding: Padding,
     op: Callable[[jax.Array, int, Any], Any],
-    filter_shape: Any = None,
-    spatial_dims: Any = None,
+    filter_shape: Ints | None = None,
+    spatial_dims: Ints | None = None,
     data_format: str | None = None,
 ) -> jax.Array:
     """Dilates any windowed ``op`` of stride 1, by applying it to ``space_to_batch`` of its input.
@@ -240,7 +240,7 @@ def with_space_to_batch(
 
 
 def _base_paddings(
-    op: str, padding: Any, rates: tuple[int, ...], filter_shape: Any, channels_last: bool
+    op: str, padding: Padding, rates: tuple[int, ...], filter_shape: Ints | None, channels_last: bool
 ) -> tuple[tuple[int, int], ...]:
     """What the dilated op pads, at stride 1."""
     if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
@@ -277,7 +277,7 @@ def _batch_to_space(x: jax.Array, block: tuple[int, ...], crops: Pairs) -> jax.A
     return y
 
 
-def _pairs(op: str, argument: str, value: Any) -> Pairs:
+def _pairs(op: str, argument: str, value: Sequence[Sequence[int]]) -> Pairs:
     """Pairs of non-negative ints."""
     if not hasattr(value, "__len__") or isinstance(value, str):
         raise ValueError(f"{op}: `{argument}` must be pairs of ints, one for each spatial dimension, got {value!r}")
@@ -287,7 +287,7 @@ def _pairs(op: str, argument: str, value: Any) -> Pairs:
     return tuple((pair[0], pair[1]) for pair in pairs)
 
 
-def _block_shape(op: str, block_shape: Any, count: int, argument: str) -> tuple[int, ...]:
+def _block_shape(op: str, block_shape: Ints, count: int, argument: str) -> tuple[int, ...]:
     block = as_static_ints(op, "block_shape", block_shape, minimum=1)
     if not hasattr(block_shape, "__len__"):
         block *= count

@@ -1,36 +1,27 @@
 """The transposed convolutions: what a convolution's gradient does to its input."""
 
-from typing import Any
-
 import jax
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_array, as_number_arrays, as_static_int, at_least, check_rank
-from jnnops._window import DATA_FORMATS, is_channels_last
-from jnnops.convolution._bilinear import input_gradient
-from jnnops.convolution._shapes import (
-    batch_shape,
-    channel_count,
-    check_transpose_channels,
-    merge_batch,
-    resolve_transpose,
-    split_batch,
-    sum_dtype,
-)
-
-__all__ = ["atrous_conv2d_transpose", "conv1d_transpose", "conv2d_transpose", "conv3d_transpose", "conv_transpose"]
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import WindowArguments
+from jnnops._windows.layout import DATA_FORMATS, batch_shape, channel_count, merge_batch, split_batch
+from jnnops.convolution._bilinear import Sums, input_gradient
+from jnnops.convolution._shapes import Sizes, check_transpose_channels, resolve_transpose
 
 
 def conv1d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NWC",
-    dilations: Any = None,
+    output_shape: Ints,
+    strides: Ints,
+    padding: Padding = "SAME",
+    data_format: DataFormat = "NWC",
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The transpose of ``conv1d``: each cell of ``input`` adds a copy of the filters, scaled, to the result.
@@ -63,31 +54,21 @@ def conv1d_transpose(
     References:
         ``tf.nn.conv1d_transpose``.
     """
-    return transpose(
-        "conv1d_transpose",
-        1,
-        input,
-        filters,
-        output_shape,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("conv1d_transpose", strides, padding, data_format, dilations)
+    sizes = Sizes("output_shape", output_shape, "input")
+    return transpose(arguments, 1, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
 def conv2d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
+    output_shape: Ints,
+    strides: Ints,
+    padding: Padding = "SAME",
+    data_format: DataFormat = "NHWC",
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     r"""The transpose of ``conv2d``: each cell of ``input`` adds a copy of the filters, scaled, to the result.
@@ -135,31 +116,21 @@ def conv2d_transpose(
         ``tf.nn.conv2d_transpose``. Zeiler et al., "Deconvolutional Networks", 2010. Without ``output_shape`` a
         stride leaves open which of several sizes is meant: ``jax.lax.conv_transpose`` reaches one of them.
     """
-    return transpose(
-        "conv2d_transpose",
-        2,
-        input,
-        filters,
-        output_shape,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("conv2d_transpose", strides, padding, data_format, dilations)
+    sizes = Sizes("output_shape", output_shape, "input")
+    return transpose(arguments, 2, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
 def conv3d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NDHWC",
-    dilations: Any = None,
+    output_shape: Ints,
+    strides: Ints,
+    padding: Padding = "SAME",
+    data_format: DataFormat = "NDHWC",
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The transpose of ``conv3d``: each cell of ``input`` adds a copy of the filters, scaled, to the result.
@@ -194,31 +165,21 @@ def conv3d_transpose(
     References:
         ``tf.nn.conv3d_transpose``.
     """
-    return transpose(
-        "conv3d_transpose",
-        3,
-        input,
-        filters,
-        output_shape,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("conv3d_transpose", strides, padding, data_format, dilations)
+    sizes = Sizes("output_shape", output_shape, "input")
+    return transpose(arguments, 3, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
 def conv_transpose(
     input: ArrayLike,
     filters: ArrayLike,
-    output_shape: Any,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = None,
-    dilations: Any = None,
+    output_shape: Ints,
+    strides: Ints,
+    padding: Padding = "SAME",
+    data_format: DataFormat = None,
+    dilations: Ints | None = None,
     *,
-    precision: Any = None,
+    precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """The transpose of ``convolution`` over one, two or three dimensions: as many as the filters have.
@@ -252,23 +213,13 @@ def conv_transpose(
         ``tf.nn.conv_transpose``.
     """
     filters = as_number_array("conv_transpose", "filters", filters, rank=[n + 2 for n in DATA_FORMATS])
-    return transpose(
-        "conv_transpose",
-        filters.ndim - 2,
-        input,
-        filters,
-        output_shape,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        precision,
-        preferred_element_type,
-    )
+    arguments = WindowArguments("conv_transpose", strides, padding, data_format, dilations)
+    sizes = Sizes("output_shape", output_shape, "input")
+    return transpose(arguments, filters.ndim - 2, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
 def atrous_conv2d_transpose(
-    value: ArrayLike, filters: ArrayLike, output_shape: Any, rate: int, padding: Any
+    value: ArrayLike, filters: ArrayLike, output_shape: Ints, rate: int, padding: Padding
 ) -> jax.Array:
     """The transpose of ``atrous_conv2d``.
 
@@ -299,50 +250,19 @@ def atrous_conv2d_transpose(
     """
     op = "atrous_conv2d_transpose"
     rate = as_static_int(op, "rate", rate, minimum=1)
-    return transpose(op, 2, value, filters, output_shape, 1, padding, "NHWC", rate, None, None, input_name="value")
+    arguments = WindowArguments(op, 1, padding, "NHWC", rate)
+    return transpose(arguments, 2, value, filters, Sizes("output_shape", output_shape, "value"), Sums())
 
 
 def transpose(
-    op: str,
-    spatial_rank: int,
-    input: ArrayLike,
-    filters: ArrayLike,
-    output_shape: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None,
-    dilations: Any,
-    precision: Any,
-    preferred_element_type: DTypeLike | None,
-    *,
-    input_name: str = "input",
-    output_name: str = "output_shape",
+    arguments: WindowArguments, spatial_rank: int, input: ArrayLike, filters: ArrayLike, sizes: Sizes, sums: Sums
 ) -> jax.Array:
-    y, w = as_number_arrays(op, **{input_name: input, "filters": filters})
-    check_rank(op, input_name, y, at_least(spatial_rank + 2))
+    """The transposed convolution, of an input that is called ``sizes.like``."""
+    op, channels_last = arguments.op, arguments.channels_last(spatial_rank)
+    y, w = as_number_arrays(op, **{sizes.like: input, "filters": filters})
+    check_rank(op, sizes.like, y, at_least(spatial_rank + 2))
     check_rank(op, "filters", w, spatial_rank + 2)
-    channels_last = is_channels_last(op, data_format, spatial_rank)
-    window, channels = resolve_transpose(
-        op,
-        output_name,
-        output_shape,
-        like=input_name,
-        y=y,
-        window_size=w.shape[:spatial_rank],
-        strides=strides,
-        padding=padding,
-        dilations=dilations,
-        channels_last=channels_last,
-    )
-    groups = check_transpose_channels(
-        op,
-        output_name,
-        channels,
-        like=input_name,
-        y_channels=channel_count(y, spatial_rank, channels_last),
-        filter_shape=w.shape,
-    )
-    dtype = sum_dtype(y.dtype, preferred_element_type)
-    images = merge_batch(y, spatial_rank, channels_last).astype(dtype)
-    x = input_gradient(images, w.astype(dtype), window, groups, precision)
+    window, channels = resolve_transpose(arguments, sizes, y, w.shape[:spatial_rank])
+    groups = check_transpose_channels(op, sizes, channels, channel_count(y, spatial_rank, channels_last), w.shape)
+    x = input_gradient(merge_batch(y, spatial_rank, channels_last), w, window, groups, sums)
     return split_batch(x, batch_shape(y, spatial_rank), spatial_rank, channels_last)

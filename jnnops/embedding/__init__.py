@@ -16,8 +16,7 @@ sizes), or those of each row by themselves (``n_batch=1``, so that a batch can b
 :meth:`SparseIds.from_lists` builds both.
 """
 
-from jnnops.embedding.lookup import embedding_lookup
-from jnnops.embedding.lookup_sparse import embedding_lookup_sparse, safe_embedding_lookup_sparse
-from jnnops.embedding.sparse_ids import SparseIds
-
-__all__ = ["SparseIds", "embedding_lookup", "embedding_lookup_sparse", "safe_embedding_lookup_sparse"]
+from jnnops.embedding.lookup import embedding_lookup as embedding_lookup
+from jnnops.embedding.lookup_sparse import embedding_lookup_sparse as embedding_lookup_sparse
+from jnnops.embedding.lookup_sparse import safe_embedding_lookup_sparse as safe_embedding_lookup_sparse
+from jnnops.embedding.sparse_ids import SparseIds as SparseIds

@@ -3,18 +3,19 @@
 import functools
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
+from jax.typing import DTypeLike
 
 from jnnops._check import check_rank, debug_check, is_real_number
-from jnnops._rows import add_rows, in_range, signed
+from jnnops._tables.ids import in_range, signed
+from jnnops._tables.rows import add_rows
 
-# In bags of no more ids than this the rows are added one by one: XLA on CPU (jaxlib 0.10.2) then gathers, weighs and
-# adds in one loop. As a reduction it first writes all rows: 1024 bags of 8 ids out of 100,000 x 128 take 2.5 times as
-# long. Larger bags gain nothing.
+# The rows of bags of at most this many ids are summed by an addition for each id, because XLA on CPU gathers, weighs
+# and adds them in one loop then. For a reduction it writes all rows to memory first (docs/lowerings.rst, "Bags").
 MAX_UNROLLED = 32
 
 NO_ID = -1
@@ -59,11 +60,12 @@ def _sum_of_columns(values: jax.Array) -> jax.Array:
 
 @_sum_of_columns.defjvp
 def _sum_of_columns_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    # its transpose is a broadcast; that of the slices would be a sum of padded arrays
+    # The derivative is stated as a sum, whose transpose is a broadcast. That of the slices above would be a sum of
+    # arrays that are zero but for one column.
     return _sum_of_columns(*primals), jnp.sum(*tangents, 1)
 
 
-def check_sparse(op: str, sp_ids: Any, sp_weights: Any, names: tuple[str, str], rank: Any) -> None:
+def check_sparse(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], rank: int | range) -> None:
     """Raises unless these are matrices of ids and, if given, of their weights."""
     for argument, matrix in zip(names, (sp_ids, sp_weights), strict=True):
         if matrix is None and argument == names[1]:
@@ -91,7 +93,7 @@ def check_sparse(op: str, sp_ids: Any, sp_weights: Any, names: tuple[str, str], 
             )
 
 
-def bags_of(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], dtype: Any) -> Bags:
+def bags_of(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], dtype: DTypeLike) -> Bags:
     """The bags that two matrices make, with weights in ``dtype``."""
     *batch, max_ids = sp_ids.shape
     count = math.prod(batch)
@@ -114,8 +116,9 @@ def bags_of(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, st
     if not sp_ids.unique_indices or max_ids > MAX_UNROLLED or count * max_ids > 2 * sp_ids.nse:
         return Bags(ids, weights, jnp.where(present, owner, NO_ID), count)
 
-    # Each id has a place of its own, and there are not many more places than ids: in the second layout the rows are
-    # not written before they are added, which 8192 ids of 1024 bags gain more by than it costs to place them.
+    # The ids are put into the second layout, `[num_bags, max_ids]`, in which rows are added without being written to
+    # memory first. This needs unique indices, so that no two ids have the same place, and is worth it only if there are
+    # at most twice as many places as ids, since a row of zeros is added for each place without an id.
     places = jnp.where(present, owner * max_ids + indices[:, -1], NO_ID)
 
     def placed(numbers: jax.Array) -> jax.Array:

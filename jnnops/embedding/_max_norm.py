@@ -1,17 +1,17 @@
 """Rows of a limited norm."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_array, is_traced
 
 
-def as_max_norm(op: str, max_norm: Any) -> jax.Array:
+def as_max_norm(op: str, max_norm: ArrayLike) -> jax.Array:
     """Converts a limit and checks it as far as it is known."""
     limit = as_number_array(op, "max_norm", max_norm, rank=0)
-    if not is_traced(max_norm) and max_norm < 0:
+    if not is_traced(max_norm) and np.asarray(max_norm) < 0:
         raise ValueError(f"{op}: `max_norm` must be at least 0, got {max_norm}")
     return limit
 

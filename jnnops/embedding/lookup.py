@@ -1,21 +1,19 @@
 """Looking up rows one by one."""
 
 import functools
-from collections.abc import Sequence
 
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_integer_array, debug_check
-from jnnops._rows import in_range, signed
-from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._check import as_integer_array
+from jnnops._tables.ids import checked_ids
+from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._types import Table
 from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
-
-__all__ = ["embedding_lookup"]
 
 
 def embedding_lookup(
-    params: ArrayLike | Sequence[ArrayLike],
+    params: Table,
     ids: ArrayLike,
     max_norm: ArrayLike | None = None,
     *,
@@ -66,8 +64,7 @@ def embedding_lookup(
 def _lookup(
     shards: tuple[jax.Array, ...], ids: jax.Array, max_norm: jax.Array | None, partition_strategy: str
 ) -> jax.Array:
-    num_rows = count_rows(shards)
-    ids = debug_check("embedding_lookup", "ids", f"be in [0, {num_rows})", signed(ids), in_range(ids, num_rows))
+    ids, _ = checked_ids("embedding_lookup", "ids", ids, count_rows(shards))
     rows = take_sharded_rows(shards, ids, partition_strategy)
     if max_norm is None:
         return rows

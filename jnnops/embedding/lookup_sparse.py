@@ -1,27 +1,25 @@
 """Looking up bags of ids and combining the rows of each."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_integer_array, at_least, check_choice, debug_check, is_traced
-from jnnops._rows import in_range
-from jnnops._shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._tables.ids import in_range
+from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
+from jnnops._types import Table
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
 from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
-
-__all__ = ["embedding_lookup_sparse", "safe_embedding_lookup_sparse"]
 
 COMBINERS = ("mean", "sqrtn", "sum")
 
 
 def embedding_lookup_sparse(
-    params: ArrayLike | Sequence[ArrayLike],
+    params: Table,
     sp_ids: BCOO,
     sp_weights: BCOO | None,
     combiner: str = "mean",
@@ -97,7 +95,7 @@ def _lookup_sparse(
 
 
 def safe_embedding_lookup_sparse(
-    embedding_weights: ArrayLike | Sequence[ArrayLike],
+    embedding_weights: Table,
     sparse_ids: BCOO,
     sparse_weights: BCOO | None = None,
     combiner: str = "mean",
@@ -175,16 +173,17 @@ def _safe_lookup_sparse(
     combined = _combine(shards, bags, max_norm, combiner, partition_strategy)
     if default_id is not None:
         empty = bags.sum((bags.ids != NO_ID).astype(jnp.int32)) == 0
-        # A bag of its own. Where no bag is empty it is empty too, so that the default row's gradient is none, not 0.
+        # The default row is looked up as the only id of a bag. Where no bag is empty that one has no id either, so that
+        # the row of the default id has no gradient at all in row-sparse training, rather than one of 0.
         default_id = _check_ids(op, "default_id", ids_where(jnp.any(empty), default_id), shards)
         default = _combine(shards, Bags(default_id.reshape(1, 1), None, None, 1), max_norm, "sum", partition_strategy)
         combined = jnp.where(of_each_row(empty, combined), jnp.broadcast_to(default, combined.shape), combined)
     return combined.astype(shards[0].dtype).reshape(*sparse_ids.shape[:-1], *shards[0].shape[1:])
 
 
-def _as_default_id(op: str, default_id: Any, num_rows: int) -> jax.Array:
+def _as_default_id(op: str, default_id: ArrayLike, num_rows: int) -> jax.Array:
     array = as_integer_array(op, "default_id", default_id, rank=0)
-    if not is_traced(default_id) and not 0 <= default_id < num_rows:
+    if not is_traced(default_id) and not 0 <= np.asarray(default_id) < num_rows:
         raise ValueError(f"{op}: `default_id` must be in [0, {num_rows}), got {default_id}")
     return array
 

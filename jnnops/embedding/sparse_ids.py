@@ -10,8 +10,6 @@ from jax.experimental.sparse import BCOO
 
 from jnnops._check import as_integer_array, as_number_array, as_static_int, check_choice
 
-__all__ = ["SparseIds"]
-
 
 class SparseIds(NamedTuple):
     """What :func:`jnnops.embedding_lookup_sparse` combines: its second and third argument.
@@ -73,7 +71,7 @@ class SparseIds(NamedTuple):
 
         rows = np.repeat(np.arange(len(lengths)), lengths)
         columns = np.concatenate([np.arange(0), *map(np.arange, lengths)])
-        # where the entries go, and their indices, which are out of bounds wherever none goes
+        # Where the entries go, and the indices of all places: out of bounds where there is no entry.
         if n_batch:
             places, indices = (rows, columns), np.full((len(lengths), nse, 1), max_ids, np.int32)
             indices[places] = columns[:, None]
@@ -81,13 +79,13 @@ class SparseIds(NamedTuple):
             places, indices = np.arange(needed), np.full((nse, 2), shape, np.int32)
             indices[places] = np.stack([rows, columns], 1)
 
-        def matrix(values: Any) -> BCOO:
+        def matrix(values: jax.Array) -> BCOO:
             data = np.zeros(indices.shape[:-1], values.dtype)
             data[places] = values
             entries = (jnp.asarray(data), jnp.asarray(indices))
             return BCOO(entries, shape=shape, indices_sorted=True, unique_indices=True)
 
-        with jax.ensure_compile_time_eval():  # the lists are known also where a function is traced
+        with jax.ensure_compile_time_eval():  # The lists are known, even inside of a function that is traced.
             found = as_integer_array(op, "ids", _joined(ids))
             given = None if weights is None else as_number_array(op, "weights", _joined(weights)).astype(float)
             return cls(matrix(found), None if given is None else matrix(given))

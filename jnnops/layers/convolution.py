@@ -1,19 +1,18 @@
 """The convolutional layer."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_float_array, as_key, as_static_int, as_static_ints, join_alternatives
-from jnnops._window import DATA_FORMATS, explicit_padding, is_channels_last, resolve_ints
+from jnnops._types import DataFormat, Initializer, Ints, Key, Padding
+from jnnops._windows.geometry import explicit_padding, resolve_ints
+from jnnops._windows.layout import DATA_FORMATS, is_channels_last
 from jnnops.activation import bias_add
 from jnnops.convolution import convolution
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-
-__all__ = ["Conv"]
 
 
 @layer
@@ -42,7 +41,7 @@ class Conv:
     strides: tuple[int, ...] | int = static(default=1)
     padding: str | tuple[tuple[int, int], ...] = static(default="SAME")
     dilations: tuple[int, ...] | int = static(default=1)
-    data_format: str | None = static(default=None)
+    data_format: DataFormat = static(default=None)
 
     @classmethod
     def init(
@@ -51,15 +50,15 @@ class Conv:
         features: int,
         kernel_size: Sequence[int],
         *,
-        strides: Any = 1,
-        padding: Any = "SAME",
-        dilations: Any = 1,
+        strides: Ints = 1,
+        padding: Padding = "SAME",
+        dilations: Ints = 1,
         groups: int = 1,
-        data_format: str | None = None,
+        data_format: DataFormat = None,
         use_bias: bool = True,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "Conv":
         """Draws a new layer.
 

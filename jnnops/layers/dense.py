@@ -1,15 +1,12 @@
 """The fully connected layer."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, at_least, check_rank
+from jnnops._types import Initializer, Key
 from jnnops.layers._layer import GLOROT_UNIFORM, layer
-
-__all__ = ["Dense"]
 
 
 @layer
@@ -41,9 +38,9 @@ class Dense:
         features: int,
         *,
         use_bias: bool = True,
-        kernel_init: Callable[..., jax.Array] = GLOROT_UNIFORM,
+        kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "Dense":
         """Draws a new layer.
 

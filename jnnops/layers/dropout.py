@@ -1,15 +1,12 @@
 """Dropout as a layer."""
 
-from collections.abc import Sequence
-
 import jax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_float_array
+from jnnops._types import Key, NoiseShape
 from jnnops.activation import dropout
 from jnnops.layers._layer import layer, static
-
-__all__ = ["Dropout"]
 
 
 @layer
@@ -35,13 +32,13 @@ class Dropout:
     noise_shape: tuple[int | None, ...] | None = static(default=None)
 
     @classmethod
-    def init(cls, rate: float, noise_shape: Sequence[int | None] | None = None) -> "Dropout":
+    def init(cls, rate: float, noise_shape: NoiseShape = None) -> "Dropout":
         """Takes lists too, and checks that ``rate`` is in [0, 1); the arguments are the attributes."""
         if not isinstance(rate, float | int) or not 0 <= rate < 1:
             raise ValueError(f"Dropout.init: `rate` must be a number in [0, 1), got {rate!r}")
         return cls(rate=float(rate), noise_shape=None if noise_shape is None else tuple(noise_shape))
 
-    def __call__(self, x: ArrayLike, *, training: bool = False, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: ArrayLike, *, training: bool = False, key: Key | None = None) -> jax.Array:
         """Drops elements of ``x`` if ``training``, which needs a ``key``; otherwise returns ``x``."""
         x = as_float_array("Dropout", "x", x)
         if not training:

@@ -1,19 +1,16 @@
 """The layer of rows looked up by ids."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_integer_array, as_key, as_static_int
+from jnnops._types import Initializer, Key
 from jnnops.embedding import embedding_lookup
 from jnnops.layers._layer import layer
 
-__all__ = ["Embedding"]
 
-
-def small_uniform(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+def small_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Uniform on [-0.05, 0.05), as Keras draws tables."""
     return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
 
@@ -44,9 +41,9 @@ class Embedding:
         num_embeddings: int,
         features: int,
         *,
-        table_init: Callable[..., jax.Array] = small_uniform,
+        table_init: Initializer = small_uniform,
         dtype: DTypeLike = jnp.float32,
-        key: jax.Array,
+        key: Key,
     ) -> "Embedding":
         """Draws a new layer.
 

@@ -11,10 +11,9 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import accumulation_dtype, as_float_array, as_static_int, at_least, check_shape, describe
+from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization, moments
-
-__all__ = ["BatchNorm", "BatchNormState"]
 
 
 class BatchNormState(NamedTuple):
@@ -115,7 +114,7 @@ class BatchNorm:
         state: BatchNormState,
         *,
         training: bool = False,
-        axis_name: Hashable | Sequence[Hashable] | None = None,
+        axis_name: AxisNames = None,
     ) -> tuple[jax.Array, BatchNormState]:
         """Normalizes ``x``.
 
@@ -155,8 +154,8 @@ def _normalize_and_update(
     mean, variance = moments(x.astype(accumulation_dtype(x.dtype)), tuple(range(x.ndim - 1)))
     count = math.prod(x.shape[:-1])
     if axis_name is not None:
-        # The variance within the parts, which are equally large, plus that of their means: no sum of squares that
-        # cancels.
+        # The parts are equally large, so the variance of the whole is the mean of their variances plus the variance of
+        # their means. Unlike a mean of squares less the squared mean this does not cancel.
         part_mean, mean = mean, lax.pmean(mean, axis_name)
         variance = lax.pmean(variance + jnp.square(part_mean - mean), axis_name)
         count *= lax.psum(1, axis_name)

@@ -1,16 +1,15 @@
 """Pooling as layers."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_static_ints, describe
+from jnnops._types import DataFormat, Ints, Padding
 from jnnops.layers._layer import layer, static
 from jnnops.pooling import avg_pool, max_pool
-
-__all__ = ["AvgPool", "MaxPool"]
 
 Pool = TypeVar("Pool", "MaxPool", "AvgPool")
 
@@ -35,11 +34,13 @@ class MaxPool:
 
     ksize: int | tuple[int, ...] = static()
     strides: int | tuple[int, ...] | None = static(default=None)
-    padding: str | tuple[tuple[int, int], ...] = static(default="VALID")
-    data_format: str | None = static(default=None)
+    padding: str | tuple[tuple[int, ...], ...] = static(default="VALID")
+    data_format: DataFormat = static(default=None)
 
     @classmethod
-    def init(cls, ksize: Any, strides: Any = None, padding: Any = "VALID", data_format: str | None = None) -> "MaxPool":
+    def init(
+        cls, ksize: Ints, strides: Ints | None = None, padding: Padding = "VALID", data_format: DataFormat = None
+    ) -> "MaxPool":
         """Takes lists too, and returns the layer with tuples; the arguments are the attributes."""
         return _init_pool(cls, ksize, strides, padding, data_format)
 
@@ -68,11 +69,13 @@ class AvgPool:
 
     ksize: int | tuple[int, ...] = static()
     strides: int | tuple[int, ...] | None = static(default=None)
-    padding: str | tuple[tuple[int, int], ...] = static(default="VALID")
-    data_format: str | None = static(default=None)
+    padding: str | tuple[tuple[int, ...], ...] = static(default="VALID")
+    data_format: DataFormat = static(default=None)
 
     @classmethod
-    def init(cls, ksize: Any, strides: Any = None, padding: Any = "VALID", data_format: str | None = None) -> "AvgPool":
+    def init(
+        cls, ksize: Ints, strides: Ints | None = None, padding: Padding = "VALID", data_format: DataFormat = None
+    ) -> "AvgPool":
         """Takes lists too, and returns the layer with tuples; the arguments are the attributes."""
         return _init_pool(cls, ksize, strides, padding, data_format)
 
@@ -81,7 +84,7 @@ class AvgPool:
         return _pool(avg_pool, self, x)
 
 
-def _init_pool(cls: type[Pool], ksize: Any, strides: Any, padding: Any, data_format: str | None) -> Pool:
+def _init_pool(cls: type[Pool], ksize: Ints, strides: Ints | None, padding: Padding, data_format: DataFormat) -> Pool:
     op = f"{cls.__name__}.init"
     if not isinstance(padding, str):
         if not hasattr(padding, "__len__"):

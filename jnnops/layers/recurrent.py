@@ -1,15 +1,12 @@
 """Layers that run a recurrent cell over time."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from jnnops._types import Tree
 from jnnops.layers._layer import layer, static
 from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
-
-__all__ = ["RNN", "Bidirectional"]
 
 
 @layer
@@ -42,21 +39,21 @@ class RNN:
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: Tree,
         sequence_length: ArrayLike | None = None,
         *,
-        initial_state: Any = None,
+        initial_state: Tree = None,
         dtype: DTypeLike | None = None,
-    ) -> Any:
+    ) -> Tree:
         """Returns the outputs of all steps; arguments are those of :func:`jnnops.dynamic_rnn`."""
         return self.scan(inputs, sequence_length, initial_state=initial_state, dtype=dtype).outputs
 
     def scan(
         self,
-        inputs: Any,
+        inputs: Tree,
         sequence_length: ArrayLike | None = None,
         *,
-        initial_state: Any = None,
+        initial_state: Tree = None,
         dtype: DTypeLike | None = None,
     ) -> RNNResult:
         """Returns ``(outputs, state)``, the state to pass on as the next call's ``initial_state``."""
@@ -93,21 +90,21 @@ class Bidirectional:
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: Tree,
         sequence_length: ArrayLike | None = None,
         *,
-        initial_state: Any = (None, None),
+        initial_state: Tree = (None, None),
         dtype: DTypeLike | None = None,
-    ) -> Any:
+    ) -> Tree:
         """Returns the outputs of all steps; arguments are those of :meth:`scan`."""
         return self.scan(inputs, sequence_length, initial_state=initial_state, dtype=dtype).outputs
 
     def scan(
         self,
-        inputs: Any,
+        inputs: Tree,
         sequence_length: ArrayLike | None = None,
         *,
-        initial_state: Any = (None, None),
+        initial_state: Tree = (None, None),
         dtype: DTypeLike | None = None,
     ) -> RNNResult:
         """Returns ``(outputs, state)``.

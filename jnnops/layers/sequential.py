@@ -7,9 +7,8 @@ from typing import Any
 import jax
 
 from jnnops._check import as_key, describe
+from jnnops._types import AxisNames, Key, Tree
 from jnnops.layers._layer import layer, static
-
-__all__ = ["Function", "Sequential"]
 
 
 @layer
@@ -24,9 +23,9 @@ class Function:
         [0.0, 2.0]
     """
 
-    function: Callable[[Any], Any] = static()
+    function: Callable[[Tree], Tree] = static()
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tree) -> Tree:
         """Calls the function."""
         return self.function(x)
 
@@ -78,7 +77,7 @@ class Sequential:
         """
         return cls(members=tuple(_as_layer(member) for member in members))
 
-    def init_state(self) -> tuple[Any, ...] | None:
+    def init_state(self) -> tuple[Tree, ...] | None:
         """The members' states, None for one that has none; None if no member has any."""
         if not _has_state(self):
             return None
@@ -86,13 +85,13 @@ class Sequential:
 
     def __call__(
         self,
-        x: Any,
-        state: tuple[Any, ...] | None = None,
+        x: Tree,
+        state: tuple[Tree, ...] | None = None,
         *,
         training: bool = False,
-        axis_name: Any = None,
-        key: jax.Array | None = None,
-    ) -> Any:
+        axis_name: AxisNames = None,
+        key: Key | None = None,
+    ) -> Tree:
         """Calls the members.
 
         Args:
@@ -125,7 +124,7 @@ class Sequential:
             new_states.append(member_state)
         return x if state is None else (x, tuple(new_states))
 
-    def _states(self, state: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    def _states(self, state: tuple[Tree, ...] | None) -> tuple[Tree, ...]:
         if _has_state(self) and state is None:
             raise ValueError("Sequential: `state` must be what `init_state` or the last call returned, got None")
         if state is None:
@@ -136,7 +135,7 @@ class Sequential:
         return tuple(state)
 
 
-def _has_state(member: Any) -> bool:
+def _has_state(member: object) -> bool:
     if isinstance(member, Sequential):
         return any(map(_has_state, member.members))
     return hasattr(member, "init_state")
@@ -145,7 +144,7 @@ def _has_state(member: Any) -> bool:
 def _as_layer(member: Any) -> Any:
     if not callable(member):
         raise TypeError(f"Sequential.init: `members` must be layers or functions, got {describe(member)}")
-    if jax.tree.structure(member) != jax.tree.structure(0):  # not a leaf, so a layer
+    if jax.tree.structure(member) != jax.tree.structure(0):  # A layer is a pytree and no leaf of one.
         return member
     name = getattr(member, "__qualname__", "")
     if "<" in name:

@@ -13,26 +13,18 @@ only is an error.
 Fractional pooling has none of these: the channels are last, and boundaries drawn at random divide all of the image.
 """
 
-from jnnops.pooling.argmax import MaxPoolWithArgmax, max_pool_with_argmax, max_unpool
-from jnnops.pooling.average import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
-from jnnops.pooling.fractional import FractionalPoolResult, fractional_avg_pool, fractional_max_pool
-from jnnops.pooling.general import pool
-from jnnops.pooling.maximum import max_pool, max_pool1d, max_pool2d, max_pool3d
-
-__all__ = [
-    "FractionalPoolResult",
-    "MaxPoolWithArgmax",
-    "avg_pool",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "fractional_avg_pool",
-    "fractional_max_pool",
-    "max_pool",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "max_pool_with_argmax",
-    "max_unpool",
-    "pool",
-]
+from jnnops.pooling.argmax import MaxPoolWithArgmax as MaxPoolWithArgmax
+from jnnops.pooling.argmax import max_pool_with_argmax as max_pool_with_argmax
+from jnnops.pooling.argmax import max_unpool as max_unpool
+from jnnops.pooling.average import avg_pool as avg_pool
+from jnnops.pooling.average import avg_pool1d as avg_pool1d
+from jnnops.pooling.average import avg_pool2d as avg_pool2d
+from jnnops.pooling.average import avg_pool3d as avg_pool3d
+from jnnops.pooling.fractional import FractionalPoolResult as FractionalPoolResult
+from jnnops.pooling.fractional import fractional_avg_pool as fractional_avg_pool
+from jnnops.pooling.fractional import fractional_max_pool as fractional_max_pool
+from jnnops.pooling.general import pool as pool
+from jnnops.pooling.maximum import max_pool as max_pool
+from jnnops.pooling.maximum import max_pool1d as max_pool1d
+from jnnops.pooling.maximum import max_pool2d as max_pool2d
+from jnnops.pooling.maximum import max_pool3d as max_pool3d

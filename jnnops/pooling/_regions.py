@@ -13,37 +13,48 @@ each cell the sum of its regions.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 from jnnops._check import accumulation_dtype
-from jnnops._primitives.varying import vary_alike, zeros_varying_like
+from jnnops._primitives.operation import differentiable, linear_pair
+from jnnops._primitives.varying import zeros_varying_like
 
 # Up to this many cells all gathers of a fold make one pass; larger regions take a loop with so many in each turn.
 UNROLLED_CELLS = 9
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def region_maxima(x: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool) -> jax.Array:
     """The maximum of each region of ``[batch, height, width, channels]``, with the derivative of the first one."""
+    return _maxima_of_regions(x, rows, columns, overlapping=overlapping)
+
+
+def _region_maxima(x: jax.Array, rows: jax.Array, columns: jax.Array, *, overlapping: bool) -> jax.Array:
     count, width = _cells(x.shape, rows, columns, overlapping)
     cell = functools.partial(_take_cell, x, rows, columns, overlapping, width)
     return _fold(count, count, lambda number, y: jnp.maximum(y, cell(number)), cell(0))
 
 
-@region_maxima.defjvp
-def _region_maxima_jvp(overlapping: bool, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _region_maxima_jvp(primals: Any, tangents: Any, *, overlapping: bool) -> tuple[jax.Array, jax.Array]:
     x, rows, columns = primals
     y = region_maxima(x, rows, columns, overlapping)
-    winners = _first_maxima(lax.stop_gradient(x), lax.stop_gradient(y), rows, columns, overlapping)
+    winners = _winners_of_regions(lax.stop_gradient(x), lax.stop_gradient(y), rows, columns, overlapping)
     return y, region_sums(tangents[0], rows, columns, overlapping, winners)
+
+
+def _winners_of_regions(
+    x: jax.Array, y: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool
+) -> jax.Array:
+    """``_first_maxima``, of images that may have leading axes."""
+    first = functools.partial(_first_maxima, overlapping=overlapping)
+    for _ in range(rows.ndim - 1):
+        first = jax.vmap(first)
+    return first(x, y, rows, columns)
 
 
 def _first_maxima(x: jax.Array, y: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool) -> jax.Array:
@@ -57,8 +68,7 @@ def _first_maxima(x: jax.Array, y: jax.Array, rows: jax.Array, columns: jax.Arra
         return jnp.where((found == y) | (found != found), jnp.asarray(number, dtype), winners)
 
     # In two turns at least, since XLA never merges a loop with what reads its result. Otherwise it finds the winner
-    # anew for every cell of the region, which takes 2 times as long for regions of 2 x 2, and 5 times for overlapping
-    # ones of 3 x 3. (To keep the maximum so far, instead of comparing with `y`, takes 3 times as long too.)
+    # anew for every cell of the region, which takes two to five times as long ("Pooling" in docs/lowerings.rst).
     unroll = min(width, -(-count // 2))
     return _fold(count, unroll, step, zeros_varying_like(y, y.shape).astype(dtype), backwards=True)
 
@@ -67,10 +77,11 @@ def region_sums(
     x: jax.Array, rows: jax.Array, columns: jax.Array, overlapping: bool, winners: jax.Array | None = None
 ) -> jax.Array:
     """The sum of each region, or with ``winners`` the cell with that number; linear in ``x``."""
-    return _bind(sums_p, x, rows, columns, winners, shape=x.shape[1:3], overlapping=overlapping)
+    given = () if winners is None else (winners,)
+    return _sum_regions(x, rows, columns, *given, shape=x.shape[-3:-1], overlapping=overlapping)
 
 
-def _sums(
+def _region_sums(
     x: jax.Array, rows: jax.Array, columns: jax.Array, *winners: jax.Array, shape: tuple[int, int], overlapping: bool
 ) -> jax.Array:
     """What ``region_sums`` computes."""
@@ -91,10 +102,10 @@ def _sums(
     return _fold(count, count, step, sums.astype(accumulation_dtype(x.dtype))).astype(x.dtype)
 
 
-def _spread(
+def _region_spread(
     y: jax.Array, rows: jax.Array, columns: jax.Array, *winners: jax.Array, shape: tuple[int, int], overlapping: bool
 ) -> jax.Array:
-    """The transpose of ``_sums``: for each cell the sum of its regions, or of those whose winner it is."""
+    """The transpose of ``_region_sums``: for each cell the sum of its regions, or of those whose winner it is."""
     width = _cells((0, *shape, 0), rows, columns, overlapping)[1]
     wide = accumulation_dtype(y.dtype)
     parts = []
@@ -178,57 +189,34 @@ def _take(x: jax.Array, i: jax.Array, j: jax.Array) -> jax.Array:
     return lax.gather(x, indices, dimensions, (1, 1, 1, x.shape[3]), mode="clip")
 
 
-# region_sums and region_spread: (x or y, rows, columns, winners or nothing, *, shape, overlapping), linear in the
-# first. Mapped by `vmap`, all have as many further leading axes as `rows`.
-sums_p, spread_p = Primitive("region_sums"), Primitive("region_spread")
+def _one_after_another(
+    compute: Callable[..., jax.Array],
+) -> Callable[..., jax.Array]:
+    """What ``compute`` gives for each of the images and their boundaries in further leading axes, which all have."""
 
-
-def _bind(primitive: Primitive, *arrays: Any, **params: Any) -> jax.Array:
-    """Binds after making all vary over the same axes of a ``shard_map``."""
-    given = vary_alike(*(array for array in arrays if array is not None))
-    return primitive.bind(*given, **params)  # pyright: ignore[reportReturnType]
-
-
-def _register(primitive: Primitive, transpose: Primitive, one: Callable[..., jax.Array]) -> None:
-    def compute(x: jax.Array, rows: jax.Array, *rest: jax.Array, **params: Any) -> jax.Array:
-        each = functools.partial(one, **params)
+    @functools.wraps(compute)
+    def each(x: jax.Array, rows: jax.Array, *rest: jax.Array, **params: Any) -> jax.Array:
+        mapped = functools.partial(compute, **params)
         for _ in range(rows.ndim - 1):
-            each = jax.vmap(each)
-        return each(x, rows, *rest)
+            mapped = jax.vmap(mapped)
+        return mapped(x, rows, *rest)
 
-    @functools.partial(jax.jit, static_argnames=("shape", "overlapping"))
-    def run(*arrays: jax.Array, **params: Any) -> Any:
-        return primitive.bind(*arrays, **params)
-
-    def abstract(*arrays: Any, **params: Any) -> Any:
-        return jax.make_jaxpr(functools.partial(compute, **params))(*arrays).out_avals[0]
-
-    def jvp(primals: Any, tangents: Any, **params: Any) -> Any:
-        result, tangent = primitive.bind(*primals, **params), tangents[0]
-        if isinstance(tangent, ad.Zero):
-            return result, ad.Zero(jax.typeof(result).to_tangent_aval())
-        return result, _bind(primitive, tangent, *primals[1:], **params)
-
-    def transposed(cotangent: Any, x: Any, *regions: Any, **params: Any) -> Any:
-        if isinstance(cotangent, ad.Zero):
-            return [ad.Zero(x.aval), *(None,) * len(regions)]
-        return [_bind(transpose, cotangent, *regions, **params), *(None,) * len(regions)]
-
-    def batch(arrays: Any, axes: Any, **params: Any) -> Any:
-        size = next(array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None)
-        mapped = [
-            jnp.broadcast_to(array, (size, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
-            for array, axis in zip(arrays, axes, strict=True)
-        ]
-        return _bind(primitive, *mapped, **params), 0
-
-    primitive.def_impl(run)
-    primitive.def_abstract_eval(abstract)
-    ad.primitive_jvps[primitive] = jvp
-    ad.primitive_transposes[primitive] = transposed
-    batching.primitive_batchers[primitive] = batch
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    return each
 
 
-_register(sums_p, spread_p, _sums)
-_register(spread_p, sums_p, _spread)
+def _stack(
+    operation: Callable[..., jax.Array], arrays: Sequence[Any], axes: Sequence[int | None], **params: Any
+) -> tuple[jax.Array, int]:
+    """The batching rule: the mapped axis becomes a leading one of every array."""
+    size = next(array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None)
+    mapped = [
+        jnp.broadcast_to(array, (size, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
+        for array, axis in zip(arrays, axes, strict=True)
+    ]
+    return operation(*mapped, **params), 0
+
+
+_maxima_of_regions = differentiable(_one_after_another(_region_maxima), _region_maxima_jvp, _stack)
+
+# (x or y, rows, columns, winners or nothing, *, shape, overlapping), linear in the first
+_sum_regions, _ = linear_pair(_one_after_another(_region_sums), _one_after_another(_region_spread), _stack)

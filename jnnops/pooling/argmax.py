@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +20,13 @@ from jnnops._check import (
     check_shape,
     debug_check,
 )
-from jnnops._window import Window, move_channels
-from jnnops.pooling._windows import POOLED_RANKS, maxima_and_winners, resolve_pooling
+from jnnops._tables.ids import in_range, signed
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import Window, WindowArguments
+from jnnops._windows.layout import along, move_channels
+from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling
+from jnnops.pooling._reduction import maxima_and_winners
 from jnnops.pooling.maximum import maximum_of_windows
-
-__all__ = ["MaxPoolWithArgmax", "max_pool_with_argmax", "max_unpool"]
 
 
 class MaxPoolWithArgmax(NamedTuple):
@@ -40,14 +43,14 @@ class MaxPoolWithArgmax(NamedTuple):
 
 def max_pool_with_argmax(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
+    ksize: Ints,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = None,
     output_dtype: DTypeLike = jnp.int32,
     include_batch_in_index: bool = False,
     *,
-    dilations: Any = None,
+    dilations: Ints | None = None,
 ) -> MaxPoolWithArgmax:
     """:func:`max_pool` and where each maximum was found.
 
@@ -88,7 +91,8 @@ def max_pool_with_argmax(
     """
     op = "max_pool_with_argmax"
     x = as_number_array(op, "input", input)
-    window, channels_last = resolve_pooling(op, x, ksize, strides, padding, data_format, dilations, ranks=POOLED_RANKS)
+    arguments = WindowArguments(op, strides, padding, data_format, dilations)
+    window, channels_last = resolve_pooling(arguments, x, ksize, ranks=POOLED_RANKS)
     dtype = jnp.dtype(output_dtype)
     if dtype not in (np.int32, np.int64):
         raise TypeError(f"{op}: `output_dtype` must be int32 or int64, got {dtype}")
@@ -102,7 +106,7 @@ def max_pool_with_argmax(
 def max_unpool(
     input: ArrayLike,
     argmax: ArrayLike,
-    output_shape: Any,
+    output_shape: Sequence[int],
     include_batch_in_index: bool = False,
 ) -> jax.Array:
     """Puts values back to where :func:`max_pool_with_argmax` found them, and zeros elsewhere.
@@ -148,49 +152,34 @@ def max_unpool(
             f"{op}: `output_shape` must have the rank and the batch of input.shape = {x.shape}, got {shape}"
         )
     size = math.prod(shape) if include_batch_in_index else math.prod(shape[1:])
-    valid = (indices >= 0) & _below(indices, size)
-    indices = debug_check(op, "argmax", f"be in [0, {size}) for output_shape {shape}", indices, valid)
-    return _unpool(x, _signed(indices, valid), shape, bool(include_batch_in_index))
-
-
-def _below(indices: jax.Array, size: int) -> jax.Array:
-    """``indices < size``, whatever the integers."""
-    if size > jnp.iinfo(indices.dtype).max:
-        return jnp.ones_like(indices, bool)
-    return indices < size
-
-
-def _signed(indices: jax.Array, valid: jax.Array) -> jax.Array:
-    """The indices as int32 at least, -1 where they are not valid."""
-    dtype = jnp.int64 if indices.dtype in (jnp.int64, jnp.uint64) else jnp.int32
-    return jnp.where(valid, indices.astype(dtype), -1)
+    valid = in_range(indices, size)
+    requirement = f"be in [0, {size}) for output_shape {shape}"
+    indices = debug_check(op, "argmax", requirement, jnp.where(valid, signed(indices), -1), valid)
+    return _unpool(x, indices, shape, bool(include_batch_in_index))
 
 
 @functools.partial(jax.jit, static_argnames=("window", "channels_last", "dtype", "include_batch"))
 def _maxima(x: jax.Array, window: Window, channels_last: bool, dtype: Any, include_batch: bool) -> MaxPoolWithArgmax:
-    n = len(window.size)
+    n = window.rank
     if not channels_last:
         x = move_channels(x, n, to_last=True)
     output = maximum_of_windows(x, window)
-    winners = maxima_and_winners(lax.stop_gradient(x), window)[1].astype(dtype)
+    taps = maxima_and_winners(lax.stop_gradient(x), window)[1].astype(dtype)
 
-    def along(axis: int, values: Any) -> jax.Array:
+    def numbers(axis: int, values: Any) -> jax.Array:
         """Numbers that depend on the place along one axis."""
-        return jnp.asarray(values, dtype).reshape([-1 if other == axis else 1 for other in range(n + 2)])
+        return jnp.asarray(values, dtype).reshape(along(axis, n + 2))
 
     # how far apart neighbours along each axis are in the flattened example: those of the channels come last
     shape = (*window.input_shape, x.shape[-1]) if channels_last else (x.shape[-1], *window.input_shape)
     apart = [math.prod(shape[axis + 1 :]) for axis in range(n + 1)]
     spatial, channel = (apart[:n], apart[n]) if channels_last else (apart[1:], apart[0])
-    argmax = along(n + 1, np.arange(x.shape[-1]) * channel)
+    argmax = numbers(n + 1, np.arange(x.shape[-1]) * channel)
     if include_batch:
-        argmax = argmax + along(0, np.arange(x.shape[0]) * math.prod(shape))
-    taps = winners
-    for axis in reversed(range(n)):
-        size = window.size[axis]
-        tap, taps = (taps, taps) if axis == 0 else (taps % size, taps // size)
-        first = np.arange(window.output_shape[axis]) * window.strides[axis] - window.padding[axis][0]
-        cell = along(axis + 1, first) + tap * window.dilations[axis]
+        argmax = argmax + numbers(0, np.arange(x.shape[0]) * math.prod(shape))
+    for axis, dim in reversed(list(enumerate(window.dimensions))):
+        tap, taps = (taps, taps) if axis == 0 else (taps % dim.taps, taps // dim.taps)
+        cell = numbers(axis + 1, np.arange(dim.outputs) * dim.stride - dim.before) + tap * dim.dilation
         argmax = argmax + cell * spatial[axis]
     if not channels_last:
         output, argmax = (move_channels(array, n, to_last=False) for array in (output, argmax))

@@ -2,8 +2,7 @@
 
 import functools
 import math
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -12,30 +11,23 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array
-from jnnops._pairs import linear_pair, merging_into
-from jnnops._taps import sum_over_outputs
-from jnnops._window import Window, axis_cells
-from jnnops.pooling._windows import (
-    POOLED_RANKS,
-    UNROLLED_CELLS,
-    in_layout,
-    padded_along,
-    reduce_cells,
-    reduce_in_any_order,
-    resolve_pooling,
-)
-
-__all__ = ["avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d"]
+from jnnops._primitives.operation import linear_pair, merging_into
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import Dimension, Window, WindowArguments
+from jnnops._windows.layout import along, in_layout
+from jnnops._windows.taps import sum_over_outputs
+from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling
+from jnnops.pooling._reduction import UNROLLED_CELLS, padded_along, reduce_cells, reduce_in_any_order
 
 
 def avg_pool(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
+    ksize: Ints,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = None,
     *,
-    dilations: Any = None,
+    dilations: Ints | None = None,
 ) -> jax.Array:
     """The average of each window, over one, two or three dimensions.
 
@@ -65,17 +57,18 @@ def avg_pool(
     References:
         ``tf.nn.avg_pool``.
     """
-    return _average("avg_pool", POOLED_RANKS, input, ksize, strides, padding, data_format, dilations)
+    arguments = WindowArguments("avg_pool", strides, padding, data_format, dilations)
+    return _average(arguments, input, ksize, POOLED_RANKS)
 
 
 def avg_pool1d(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
+    ksize: Ints,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NWC",
     *,
-    dilations: Any = None,
+    dilations: Ints | None = None,
 ) -> jax.Array:
     """:func:`avg_pool` of sequences.
 
@@ -101,17 +94,18 @@ def avg_pool1d(
     References:
         ``tf.nn.avg_pool1d``.
     """
-    return _average("avg_pool1d", 3, input, ksize, strides, padding, data_format, dilations)
+    arguments = WindowArguments("avg_pool1d", strides, padding, data_format, dilations)
+    return _average(arguments, input, ksize, 3)
 
 
 def avg_pool2d(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
+    ksize: Ints,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NHWC",
     *,
-    dilations: Any = None,
+    dilations: Ints | None = None,
 ) -> jax.Array:
     """:func:`avg_pool` of images.
 
@@ -137,17 +131,18 @@ def avg_pool2d(
     References:
         ``tf.nn.avg_pool2d``.
     """
-    return _average("avg_pool2d", 4, input, ksize, strides, padding, data_format, dilations)
+    arguments = WindowArguments("avg_pool2d", strides, padding, data_format, dilations)
+    return _average(arguments, input, ksize, 4)
 
 
 def avg_pool3d(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NDHWC",
+    ksize: Ints,
+    strides: Ints,
+    padding: Padding,
+    data_format: DataFormat = "NDHWC",
     *,
-    dilations: Any = None,
+    dilations: Ints | None = None,
 ) -> jax.Array:
     """:func:`avg_pool` of volumes.
 
@@ -173,35 +168,26 @@ def avg_pool3d(
     References:
         ``tf.nn.avg_pool3d``.
     """
-    return _average("avg_pool3d", 5, input, ksize, strides, padding, data_format, dilations)
+    arguments = WindowArguments("avg_pool3d", strides, padding, data_format, dilations)
+    return _average(arguments, input, ksize, 5)
 
 
-def _average(
-    op: str,
-    ranks: int | Collection[int],
-    input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None,
-    dilations: Any,
-) -> jax.Array:
-    x = as_float_array(op, "input", input)
-    window, channels_last = resolve_pooling(op, x, ksize, strides, padding, data_format, dilations, ranks=ranks)
-    return in_layout(functools.partial(average_of_windows, window=window), x, channels_last)
+def _average(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: int | Collection[int]) -> jax.Array:
+    x = as_float_array(arguments.op, "input", input)
+    window, channels_last = resolve_pooling(arguments, x, ksize, ranks=ranks)
+    return in_layout(functools.partial(average_of_windows, window=window), x, window.rank, channels_last)
 
 
 @functools.partial(jax.jit, static_argnames=("window",))
 def average_of_windows(x: jax.Array, window: Window) -> jax.Array:
     """The average of the real cells of each window."""
     sums = _sum_windows(x.astype(accumulation_dtype(x.dtype)), window=window)
-    if not any(map(any, window.padding)):
+    if not window.is_padded:
         return (sums / math.prod(window.size)).astype(x.dtype)
     # a factor for each axis, so that the constants in the program stay as small as an axis is long
     counts = jnp.ones((), sums.dtype)
-    for axis, cells in enumerate(axis_cells(window)):
-        shape = [-1 if other == axis + 1 else 1 for other in range(x.ndim)]
-        counts = counts * (cells >= 0).sum(1).reshape(shape).astype(sums.dtype)
+    for axis, dim in enumerate(window.dimensions, start=1):
+        counts = counts * (dim.tap_cells() >= 0).sum(1).reshape(along(axis, x.ndim)).astype(sums.dtype)
     return (sums / counts).astype(x.dtype)
 
 
@@ -212,49 +198,46 @@ def _sum_in_windows(x: jax.Array, *, window: Window) -> jax.Array:
 def _spread_to_cells(y: jax.Array, *, window: Window) -> jax.Array:
     """The transpose: for each cell the sum over the windows that it lies in.
 
-    JAX's own transpose takes 3.5 for 3x3 where this takes 2.3, with stride 2 1.73 and 1.03, 2x2 with stride 2 1.5 and
-    0.6, 3x3x3 with stride 2 1.33 and 0.72.
+    Its figures are under "Pooling" in docs/lowerings.rst; JAX's own transpose takes up to twice as long.
     """
     if 0 in window.output_shape:
         return jnp.zeros_like(y, shape=(y.shape[0], *window.input_shape, y.shape[-1]))
-    for axis in range(len(window.size)):
-        y = lax.optimization_barrier(_spread_along(y, _along(window, axis), axis))
+    for axis in range(window.rank):
+        y = lax.optimization_barrier(_spread_along(y, window, axis))
     return y
 
 
 def _spread_along(y: jax.Array, window: Window, axis: int) -> jax.Array:
-    size, n, k, s, d, (before, _) = list(window.dimensions())[axis]
-    if k <= UNROLLED_CELLS:
-        return sum_over_outputs(lambda _, y: y, window, y, fills=[0])
-    span, gaps = (k - 1) * d + 1, [(0, 0, 0)] * y.ndim
-    if n == 1 or s >= span:  # 14x14 with stride 14 takes 0.5 so, and 1.4 as below
-        step = max(s, span)
-        y = jnp.broadcast_to(jnp.expand_dims(y, axis + 2), (*y.shape[: axis + 2], k, *y.shape[axis + 2 :]))
-        gaps.insert(axis + 2, (0, step - span, d - 1))
-        y = lax.pad(y, np.asarray(0, y.dtype), gaps)
-        y = y.reshape(*y.shape[: axis + 1], n * step, *y.shape[axis + 3 :])
-        return padded_along(y, axis, before, before + size, 0)
+    dim = window.dimensions[axis]
+    if dim.taps <= UNROLLED_CELLS:
+        return sum_over_outputs(lambda _, y: y, _along(window, axis), y, fills=[0])
+    if dim.outputs == 1 or dim.stride > dim.reach:  # windows that are apart
+        return _repeat_in_windows(y, dim, axis)
     # with as many gaps between the outputs as the stride leaves
-    gaps[axis + 1] = (span - 1 - before, size + before - (n - 1) * s - 1, s - 1)
+    gaps = [(0, 0, 0)] * y.ndim
+    gaps[axis + 1] = (*dim.transposed_padding, dim.stride - 1)
     y = lax.optimization_barrier(lax.pad(y, np.asarray(0, y.dtype), gaps))
-    return reduce_cells(y, axis, size, (k, 1, d), lax.add)
+    return reduce_cells(y, axis, dim._replace(outputs=dim.cells, stride=1), lax.add)
+
+
+def _repeat_in_windows(y: jax.Array, dim: Dimension, axis: int) -> jax.Array:
+    """Along one axis, each output in every cell of its window, and zeros between the windows."""
+    step, gaps = max(dim.stride, dim.reach + 1), [(0, 0, 0)] * y.ndim
+    y = jnp.repeat(jnp.expand_dims(y, axis + 2), dim.taps, axis=axis + 2)
+    gaps.insert(axis + 2, (0, step - dim.reach - 1, dim.dilation - 1))
+    y = lax.pad(y, np.asarray(0, y.dtype), gaps)
+    y = y.reshape(*y.shape[: axis + 1], dim.outputs * step, *y.shape[axis + 3 :])
+    return padded_along(y, axis, dim.before, dim.before + dim.cells, 0)
 
 
 def _along(window: Window, axis: int) -> Window:
     """The window along one axis, where those before it have their cells already and those behind their outputs."""
 
-    def only(values: Sequence[Any], other: Any) -> tuple[Any, ...]:
-        return tuple(value if at == axis else other for at, value in enumerate(values))
+    def other(at: int, dim: Dimension) -> Dimension:
+        size = dim.cells if at < axis else dim.outputs
+        return Dimension(size, size, taps=1, stride=1, dilation=1, before=0, after=0)
 
-    outputs, cells = window.output_shape, window.input_shape
-    return Window(
-        size=only(window.size, 1),
-        strides=only(window.strides, 1),
-        dilations=only(window.dilations, 1),
-        padding=only(window.padding, (0, 0)),
-        input_shape=cells[: axis + 1] + outputs[axis + 1 :],
-        output_shape=cells[:axis] + outputs[axis:],
-    )
+    return Window(tuple(dim if at == axis else other(at, dim) for at, dim in enumerate(window.dimensions)))
 
 
-_sum_windows, _ = linear_pair(_sum_in_windows, _spread_to_cells, merging_into(0), indices=0)
+_sum_windows, _ = linear_pair(_sum_in_windows, _spread_to_cells, merging_into(0))

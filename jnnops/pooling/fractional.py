@@ -20,8 +20,6 @@ from jnnops._check import (
 )
 from jnnops.pooling._regions import outer, region_maxima, region_sizes, region_sums
 
-__all__ = ["FractionalPoolResult", "fractional_avg_pool", "fractional_max_pool"]
-
 
 class FractionalPoolResult(NamedTuple):
     """The result of ``fractional_avg_pool`` and ``fractional_max_pool``."""

@@ -1,27 +1,27 @@
 """Pooling whose kind and dimensions are arguments."""
 
 import functools
-from typing import Any
 
 import jax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_float_array, as_number_array, at_least, check_choice
-from jnnops.pooling._windows import in_layout, resolve_pooling
+from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import WindowArguments
+from jnnops._windows.layout import in_layout
+from jnnops.pooling._arguments import resolve_pooling
 from jnnops.pooling.average import average_of_windows
 from jnnops.pooling.maximum import maximum_of_windows
-
-__all__ = ["pool"]
 
 
 def pool(
     input: ArrayLike,
-    window_shape: Any,
+    window_shape: Ints,
     pooling_type: str,
-    strides: Any = None,
-    padding: Any = "VALID",
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    data_format: DataFormat = None,
+    dilations: Ints | None = None,
 ) -> jax.Array:
     """:func:`avg_pool` or :func:`max_pool`, over any number of dimensions.
 
@@ -59,16 +59,7 @@ def pool(
     check_choice(op, "pooling_type", pooling_type, ("AVG", "MAX"))
     is_average = pooling_type == "AVG"
     x = (as_float_array if is_average else as_number_array)(op, "input", input)
-    window, channels_last = resolve_pooling(
-        op,
-        x,
-        window_shape,
-        strides,
-        padding,
-        data_format,
-        dilations,
-        size_argument="window_shape",
-        ranks=at_least(3),
-    )
+    arguments = WindowArguments(op, strides, padding, data_format, dilations)
+    window, channels_last = resolve_pooling(arguments, x, window_shape, ranks=at_least(3), size_argument="window_shape")
     compute = average_of_windows if is_average else maximum_of_windows
-    return in_layout(functools.partial(compute, window=window), x, channels_last)
+    return in_layout(functools.partial(compute, window=window), x, window.rank, channels_last)

@@ -46,16 +46,10 @@ of Adam takes 1.3 times as long as with 10 thousand, and 1.2 times in large page
 gives to Python if ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1`` is set before it starts.
 """
 
-from jnnops.sparse.gradient import value_and_grad
-from jnnops.sparse.optimizer import CatchUpState, lazy
-from jnnops.sparse.slices import IndexedSlices, apply_updates, clip_by_global_norm, global_norm
-
-__all__ = [
-    "CatchUpState",
-    "IndexedSlices",
-    "apply_updates",
-    "clip_by_global_norm",
-    "global_norm",
-    "lazy",
-    "value_and_grad",
-]
+from jnnops.sparse.gradient import value_and_grad as value_and_grad
+from jnnops.sparse.optimizer import CatchUpState as CatchUpState
+from jnnops.sparse.optimizer import lazy as lazy
+from jnnops.sparse.slices import IndexedSlices as IndexedSlices
+from jnnops.sparse.slices import apply_updates as apply_updates
+from jnnops.sparse.slices import clip_by_global_norm as clip_by_global_norm
+from jnnops.sparse.slices import global_norm as global_norm

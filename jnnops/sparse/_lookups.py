@@ -1,10 +1,14 @@
-"""Finds the lookups of tables in a traced program, and runs it with something added to the rows of each.
+"""Finds the lookups of tables in a traced program, and runs the program with a probe added to the rows of each.
 
-A program is a jaxpr of which some arguments are tables. A table may go into :func:`jnnops._rows.take_rows`, and into
-calls in which nothing else happens to it. Any other use would give it a gradient that is not one of rows, and is an
-error. What is added to the rows of a lookup is called its tap: zeros, whose gradient is that of the rows.
+A program is a jaxpr of which some arguments are tables. A table may go into :func:`~jnnops._tables.rows.take_rows`,
+and into calls in which nothing else happens to it. Any other use would give it a gradient that is not one of rows,
+and is an error. A probe is an array of zeros that is added to the rows of one lookup: its gradient is the gradient of
+the rows.
 
-What there is one of for each lookup comes in lists in the order of the program, with a list of its own for each call.
+A program may call other programs (``jit``, ``checkpoint``, ``scan``), and so what is known of its lookups, or given for
+them, is a nested list: an item for each lookup and a list for each call, in the order in which the program makes them.
+A program ``rows = take(table, ids); f(table)``, where ``f`` makes two lookups, has ``[Lookup, [Lookup, Lookup]]`` and
+takes the probes ``[probe, [probe, probe]]``.
 """
 
 import dataclasses
@@ -14,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
@@ -21,14 +26,14 @@ from jax.sharding import Sharding
 
 from jnnops._primitives.order import first_of, read_once
 from jnnops._primitives.releases import bind_again, called_jaxpr, scan_counts
-from jnnops._primitives.varying import zeros_of
-from jnnops._rows import take_rows_p
+from jnnops._primitives.varying import vary_with
+from jnnops._tables.rows import TAKE
 from jnnops.sparse._tables import DENSE
 
 _LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))
 _JIT = ("jit", "pjit")
 _CHECKPOINT = ("checkpoint", "remat2")
-# Taps do not get into these, or ids out of them.
+# Calls into which no probe can be passed, or out of which no ids: a table that goes into one is an error.
 _CLOSED = ("scan", "while", "cond", "custom_jvp_call", "custom_vjp_call", "shard_map", "xla_pmap")
 
 
@@ -50,9 +55,9 @@ class Lookup:
         """The same in each step of a loop."""
         return dataclasses.replace(self, shape=(times, *self.shape))
 
-    def tap(self) -> jax.Array:
+    def probe(self) -> jax.Array:
         """Zeros to add to the rows."""
-        return zeros_of(self.rows, self.shape)
+        return vary_with(jnp.zeros(self.shape, self.rows.dtype), self.rows)
 
 
 class Made(NamedTuple):
@@ -88,7 +93,7 @@ def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], 
         number = max(numbers, default=DENSE)
         if number == DENSE or eqn.primitive.name == "stop_gradient":
             continue
-        if eqn.primitive is take_rows_p:
+        if eqn.primitive is TAKE.primitive:
             rows: Any = eqn.outvars[0].aval
             found.append(Lookup(number, rows, rows.shape))
         elif eqn.primitive.name in _JIT + _CHECKPOINT:
@@ -125,8 +130,8 @@ def _place(eqn: JaxprEqn) -> str:
     return source_info_util.summarize(eqn.source_info)
 
 
-def run_tapped(
-    closed: ClosedJaxpr, arguments: Sequence[Any], tables: Sequence[bool], taps: Sequence[Any]
+def run_probed(
+    closed: ClosedJaxpr, arguments: Sequence[Any], tables: Sequence[bool], probes: Sequence[Any]
 ) -> tuple[list[Any], list[Any]]:
     """Runs a program in which :func:`find_lookups` found nothing wrong.
 
@@ -134,7 +139,7 @@ def run_tapped(
         closed: The program.
         arguments: Its arguments.
         tables: Which of them are tables.
-        taps: What to add to the rows of each lookup.
+        probes: What to add to the rows of each lookup.
 
     Returns:
         The results, and a :class:`Made` for each lookup.
@@ -142,72 +147,72 @@ def run_tapped(
     jaxpr = closed.jaxpr
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*closed.consts, *arguments), strict=True))
     table_vars = {var for var, is_table in zip(jaxpr.invars, tables, strict=True) if is_table}
-    remaining = iter(taps)
+    remaining = iter(probes)
     found = []
     for eqn in jaxpr.eqns:
         inputs = [atom.val if isinstance(atom, Literal) else values[atom] for atom in eqn.invars]
         used = tuple(not isinstance(atom, Literal) and atom in table_vars for atom in eqn.invars)
-        # the user's names of scopes and lines of code
+        # What is run again keeps the names of scopes and the lines of code that the user's program has.
         scope = source_info_util.current_name_stack() + eqn.source_info.name_stack
         with source_info_util.user_context(eqn.source_info.traceback, name_stack=scope), eqn.ctx.manager:
             if not any(used) or eqn.primitive.name == "stop_gradient":
                 outputs = bind_again(eqn, inputs)
-            elif eqn.primitive is take_rows_p:
+            elif eqn.primitive is TAKE.primitive:
                 rows = read_once(bind_again(eqn, inputs)[0])
                 outputs = [rows + next(remaining)]
                 found.append(Made(inputs[1], first_of(rows)))
             else:
-                outputs, made = _tapped_call(eqn, used)(next(remaining), *inputs)
+                outputs, made = _probed_call(eqn, used)(next(remaining), *inputs)
                 found.append(made)
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [atom.val if isinstance(atom, Literal) else values[atom] for atom in jaxpr.outvars], found
 
 
-def _tapped_call(eqn: JaxprEqn, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
-    """A function of taps and the arguments of a call, which returns what ``run_tapped`` does."""
+def _probed_call(eqn: JaxprEqn, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
+    """A function of probes and the arguments of a call, which returns what ``run_probed`` does."""
     params = eqn.params
     if eqn.primitive.name in _JIT:
         shardings = tuple(
             tuple(sharding if isinstance(sharding, Sharding) else None for sharding in params[name])
             for name in ("in_shardings", "out_shardings")
         )
-        return _tapped_jit(params["jaxpr"], tables, params["name"], *shardings)
+        return _probed_jit(params["jaxpr"], tables, params["name"], *shardings)
     if eqn.primitive.name in _CHECKPOINT:
-        run = _tapped_function(ClosedJaxpr(params["jaxpr"], ()), tables)
+        run = _probed_function(ClosedJaxpr(params["jaxpr"], ()), tables)
         return jax.checkpoint(run, prevent_cse=params["prevent_cse"], policy=params["policy"])
-    return functools.partial(_tapped_scan, params, tables)
+    return functools.partial(_probed_scan, params, tables)
 
 
-def _tapped_function(closed: ClosedJaxpr, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
-    def run(taps: Sequence[Any], *arguments: Any) -> tuple[list[Any], list[Any]]:
-        return run_tapped(closed, arguments, tables, taps)
+def _probed_function(closed: ClosedJaxpr, tables: tuple[bool, ...]) -> Callable[..., tuple[list[Any], list[Any]]]:
+    def run(probes: Sequence[Any], *arguments: Any) -> tuple[list[Any], list[Any]]:
+        return run_probed(closed, arguments, tables, probes)
 
     return run
 
 
-# JAX keeps the program of a jitted function for as long as the function, so that outside of `jit` this one, too, is
-# compiled only once.
+# JAX keeps a compiled program for as long as the function that was jitted. As the function is kept here, a loss that is
+# called again and again outside of `jit` is compiled only once.
 @functools.lru_cache(maxsize=128)
-def _tapped_jit(
+def _probed_jit(
     closed: ClosedJaxpr, tables: tuple[bool, ...], name: str, in_shardings: Any, out_shardings: Any
 ) -> Callable[..., tuple[list[Any], list[Any]]]:
-    run = _tapped_function(closed, tables)
+    run = _probed_function(closed, tables)
     run.__name__ = name
     if all(sharding is None for sharding in in_shardings + out_shardings):
         return jax.jit(run)
     return jax.jit(run, in_shardings=(None, *in_shardings), out_shardings=(list(out_shardings), None))
 
 
-def _tapped_scan(params: Any, tables: tuple[bool, ...], taps: Any, *arguments: Any) -> tuple[list[Any], list[Any]]:
+def _probed_scan(params: Any, tables: tuple[bool, ...], probes: Any, *arguments: Any) -> tuple[list[Any], list[Any]]:
     num_consts, num_carry = scan_counts(params)
     consts, start = arguments[:num_consts], arguments[num_consts : num_consts + num_carry]
 
     def step(carry: Any, slices: Any) -> Any:
-        taps, rest = slices
-        outputs, made = run_tapped(params["jaxpr"], [*consts, *carry, *rest], tables, taps)
+        probes, rest = slices
+        outputs, made = run_probed(params["jaxpr"], [*consts, *carry, *rest], tables, probes)
         return outputs[:num_carry], (outputs[num_carry:], made)
 
-    slices = (taps, arguments[num_consts + num_carry :])
+    slices = (probes, arguments[num_consts + num_carry :])
     options = {name: params[name] for name in ("length", "reverse", "unroll")}
     carry, (stacked, made) = lax.scan(step, list(start), slices, **options)
     return [*carry, *stacked], made

@@ -1,14 +1,15 @@
 """Which of the leaves of a pytree are tables."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
+
+from jnnops._types import Tree
 
 DENSE = -1
 
 
-def table_numbers(op: str, tables: Callable[[Any], Any], params: Any) -> Any:
+def table_numbers(op: str, tables: Callable[[Tree], Tree], params: Tree) -> Tree:
     """A pytree like ``params`` with the number of the table at each leaf that is one and ``DENSE`` at all others.
 
     Args:
@@ -20,7 +21,8 @@ def table_numbers(op: str, tables: Callable[[Any], Any], params: Any) -> Any:
         ValueError: If ``tables`` returns anything else, nothing, or a leaf twice.
     """
     leaves, treedef = jax.tree.flatten(jax.eval_shape(lambda params: params, params))
-    # every leaf is an object of its own, and is known by that and not by what it looks like
+    # Each leaf is replaced by an object of its own, so that those which `tables` returns are known by identity: two
+    # tables may have the same shape.
     marks = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     positions = {id(mark): position for position, mark in enumerate(marks)}
     numbers = [DENSE] * len(leaves)
@@ -37,6 +39,6 @@ def table_numbers(op: str, tables: Callable[[Any], Any], params: Any) -> Any:
     return treedef.unflatten(numbers)
 
 
-def leaf_names(params: Any) -> list[str]:
+def leaf_names(params: Tree) -> list[str]:
     """What to call each leaf in an error: where it is in ``params``."""
     return [f"params{jax.tree_util.keystr(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(params)]

@@ -1,7 +1,7 @@
 """What :func:`jnnops.sparse.lazy` has to know of an optax transformation, found out by trying it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,19 +11,27 @@ import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jnnops._check import is_traced
+from jnnops._types import Tree
 from jnnops.sparse._tables import DENSE, leaf_names
 
 _OP = "sparse.lazy"
-# The length of the axes that transformations are tried on: with shorter ones optax.adafactor does something else.
+# Transformations are tried on tables with axes of this length; with shorter ones optax.adafactor does something else.
 _SIZE = 128
-# A number among the gradients that shows in every sum: NaN even if that is then multiplied by a learning rate of 0, a
-# large one even if it is only compared.
+# Numbers that show in the result if they take part in it at all: NaN shows in a sum even if that is multiplied by a
+# learning rate of 0, and a large number shows where it is only compared.
 _CONSPICUOUS = (np.nan, 1e30)
-# What a number that is known only at run time, such as a traced learning rate, is taken for.
+# What stands for a number that is known only at run time, such as a traced learning rate.
 _UNKNOWN = 0.5
 
 
-def study(transform: Any, params: Any, tables: Any, extra: Any, *, decays: bool) -> Any:
+def study(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Tree,
+    tables: Tree,
+    extra: Mapping[str, Any],
+    *,
+    decays: bool,
+) -> Tree:
     """Checks that a transformation can be run on some rows of a table alone, and finds those rows in its state.
 
     Args:
@@ -48,8 +56,14 @@ def study(transform: Any, params: Any, tables: Any, extra: Any, *, decays: bool)
 
 
 def decay_factors(
-    transform: Any, grads: Any, state: Any, params: Any, tables: Any, state_tables: Any, extra: Any
-) -> Any:
+    transform: optax.GradientTransformationExtraArgs,
+    grads: Tree,
+    state: Tree,
+    params: Tree,
+    tables: Tree,
+    state_tables: Tree,
+    extra: Mapping[str, Any],
+) -> Tree:
     """The factor by which the rows in each leaf of the state shrink in a step in which their gradient is zero.
 
     Args:
@@ -76,13 +90,13 @@ def decay_factors(
     return jax.tree.map(lambda table, leaf: leaf if table == DENSE else leaf.reshape(()), state_tables, after)
 
 
-def _tables_of_state(transform: Any, params: Any, tables: Any) -> Any:
+def _tables_of_state(transform: optax.GradientTransformationExtraArgs, params: Tree, tables: Tree) -> Tree:
     """For each leaf of the state the table with which its first axis grows."""
 
     def longer(param: Any, table: int) -> Any:
         if table == DENSE:
             return param
-        more = table + 1  # each by a number of its own
+        more = table + 1  # so that the length of a state tells which table it grew with
         return jax.ShapeDtypeStruct((param.shape[0] + more, *param.shape[1:]), param.dtype)
 
     num_rows = {table: param.shape[0] for table, param in zip(*map(jax.tree.leaves, (tables, params)), strict=True)}
@@ -110,10 +124,16 @@ def _tables_of_state(transform: Any, params: Any, tables: Any) -> Any:
     return jax.tree.map(table_of, state, of_longer)
 
 
-def _check_rows_are_independent(transform: Any, params: Any, tables: Any, state_tables: Any, extra: Any) -> None:
+def _check_rows_are_independent(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Tree,
+    tables: Tree,
+    state_tables: Tree,
+    extra: Mapping[str, Any],
+) -> None:
     """Takes two steps, and again with a conspicuous first row of each table, which must show nowhere else."""
 
-    def all_else(params: Any, *gradients: Any) -> Any:
+    def all_else(params: Tree, *gradients: Tree) -> Tree:
         def without_first_row(table: int, leaf: Any) -> Any:
             return leaf if table == DENSE else leaf[1:]
 
@@ -122,7 +142,7 @@ def _check_rows_are_independent(transform: Any, params: Any, tables: Any, state_
             updates, state = transform.update(gradient, state, params, **extra)
             seen += jax.tree.leaves(jax.tree.map(without_first_row, tables, updates))
         remembered = jax.tree.leaves(jax.tree.map(without_first_row, state_tables, state))
-        # a flag or a count, such as of numbers that are not finite, has no effect by itself
+        # Integers and flags are not compared: a count, such as of numbers that are not finite, has no effect by itself.
         return seen + [leaf for leaf in remembered if jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
     def with_first_row(value: float, table: int, leaf: np.ndarray) -> np.ndarray:
@@ -144,10 +164,16 @@ def _check_rows_are_independent(transform: Any, params: Any, tables: Any, state_
                 )
 
 
-def _check_state_decays(transform: Any, params: Any, tables: Any, state_tables: Any, extra: Any) -> None:
+def _check_state_decays(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Tree,
+    tables: Tree,
+    state_tables: Tree,
+    extra: Mapping[str, Any],
+) -> None:
     """Compares what a step without a gradient does to the state with the factors."""
 
-    def with_and_by_factors(params: Any, gradient: Any) -> Any:
+    def with_and_by_factors(params: Tree, gradient: Tree) -> Tree:
         _, state = transform.update(gradient, transform.init(params), params, **extra)
         _, after = transform.update(jax.tree.map(jnp.zeros_like, gradient), state, params, **extra)
         factors = decay_factors(transform, gradient, state, params, tables, state_tables, extra)
@@ -172,7 +198,7 @@ def _small(param: Any, table: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((_SIZE, *(min(size, _SIZE) for size in param.shape[1:])), jnp.float32)
 
 
-def _random(shapes: Any, seed: int) -> Any:
+def _random(shapes: Tree, seed: int) -> Tree:
     generator = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: np.asarray(generator.standard_normal(leaf.shape), leaf.dtype), shapes)
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from jnnops._check import as_static_bool, as_static_ints, check_callable
 from jnnops._primitives.order import after, read_once
-from jnnops._rows import signed_alike
-from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_tapped
+from jnnops._tables.ids import signed_alike
+from jnnops._types import Tree
+from jnnops.sparse._lookups import Lookup, Made, find_lookups, run_probed
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse.slices import IndexedSlices
 
@@ -22,7 +23,7 @@ def value_and_grad(
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     *,
-    tables: Callable[[Any], Any],
+    tables: Callable[[Tree], Tree],
 ) -> Callable[..., Any]:
     """Value and gradient of a function, as ``jax.value_and_grad``, but of tables only the rows that are looked up.
 
@@ -77,7 +78,7 @@ def value_and_grad(
         if not all(-len(args) <= number < len(args) for number in numbers):
             raise TypeError(f"{_OP}: `argnums` must name positional arguments, got {argnums!r} for {len(args)} of them")
 
-        def of_chosen(chosen: Any) -> Any:
+        def of_chosen(chosen: Tree) -> Tree:
             replaced = list(args)
             for number, argument in zip(numbers, (chosen,) if single else chosen, strict=True):
                 replaced[number] = argument
@@ -90,8 +91,8 @@ def value_and_grad(
 
 
 def _value_and_grad(
-    fun: Callable[[Any], Any], params: Any, has_aux: bool, tables: Callable[[Any], Any]
-) -> tuple[Any, Any]:
+    fun: Callable[[Tree], Tree], params: Tree, has_aux: bool, tables: Callable[[Tree], Tree]
+) -> tuple[Tree, Tree]:
     leaves, treedef = jax.tree.flatten(params)
     numbers = jax.tree.leaves(table_numbers(_OP, tables, params))
     closed, result_shapes = jax.make_jaxpr(fun, return_shape=True)(params)
@@ -107,10 +108,10 @@ def _value_and_grad(
         lambda number: f"{_OP}: `{name_of[number]}` must only be looked up, being one of `tables`",
     )
 
-    def run(dense: list[Any], taps: Any) -> tuple[Any, tuple[Any, Any]]:
+    def run(dense: list[Any], probes: Tree) -> tuple[Tree, tuple[Tree, Tree]]:
         remaining = iter(dense)
         arguments = [next(remaining) if number == DENSE else leaf for number, leaf in zip(numbers, leaves, strict=True)]
-        results, made = run_tapped(closed, arguments, [number != DENSE for number in numbers], taps)
+        results, made = run_probed(closed, arguments, [number != DENSE for number in numbers], probes)
         result = jax.tree.unflatten(jax.tree.structure(result_shapes), results)
         if not has_aux:
             return result, (None, made)
@@ -119,25 +120,30 @@ def _value_and_grad(
         return result[0], (result[1], made)
 
     dense = [leaf for number, leaf in zip(numbers, leaves, strict=True) if number == DENSE]
-    taps = jax.tree.map(Lookup.tap, lookups)
-    (value, (aux, made)), (dense_gradients, rows) = jax.value_and_grad(run, (0, 1), has_aux=True)(dense, taps)
+    probes = jax.tree.map(Lookup.probe, lookups)
+    (value, (aux, made)), (dense_gradients, rows) = jax.value_and_grad(run, (0, 1), has_aux=True)(dense, probes)
 
+    value, found = _of_lookups(value, made, rows)
     of_table = [lookup.table for lookup in jax.tree.leaves(lookups)]
-    made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))
-    # a lookup in `jax.checkpoint` is made again for the gradient
-    value, *rows = read_once([value, *jax.tree.leaves(rows)])
-    # The rows wait for all that was read, and not the ids, so that a state is read while the gradient is computed: a
-    # step of Adam with 4 million rows takes 3.2 ms so, and 3.4 else.
-    rows = after([value, *rows, *(each.first for each in made)], rows)
-    ids = [each.ids for each in made]
     remaining = iter(dense_gradients)
     gradients = [
         next(remaining)
         if number == DENSE
-        else _slices(aval, [each[1:] for each in zip(of_table, ids, rows, strict=True) if each[0] == number])
+        else _slices(aval, [pair for table, pair in zip(of_table, found, strict=True) if table == number])
         for number, aval in zip(numbers, avals, strict=True)
     ]
     return ((value, aux) if has_aux else value), treedef.unflatten(gradients)
+
+
+def _of_lookups(value: jax.Array, made: Tree, rows: Tree) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+    """The value, and for each lookup its ids and the gradient of its rows, which exist once all tables were read."""
+    made = jax.tree.leaves(made, is_leaf=lambda node: isinstance(node, Made))
+    # `jax.checkpoint` makes its lookups once more for the gradient, so what comes with the gradient was read as well.
+    value, *rows = read_once([value, *jax.tree.leaves(rows)])
+    # The gradients of the rows wait for all that was read, and the ids do not, so that an optimiser can read its state
+    # while the gradient is computed (docs/lowerings.rst, "Tables in place").
+    rows = after([value, *rows, *(each.first for each in made)], rows)
+    return value, list(zip((each.ids for each in made), rows, strict=True))
 
 
 def _slices(table: Any, lookups: Sequence[tuple[jax.Array, jax.Array]]) -> IndexedSlices:

@@ -1,7 +1,7 @@
 """Any element-wise optax transformation, run on the rows that have a gradient."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,9 @@ import optax
 
 from jnnops._check import accumulation_dtype, as_static_bool, check_callable, describe
 from jnnops._primitives.order import after, read_once
-from jnnops._rows import in_range, take_rows
+from jnnops._tables.ids import in_range
+from jnnops._tables.rows import take_rows
+from jnnops._types import Tree
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse._transforms import decay_factors, study
 from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices, put_rows
@@ -27,13 +29,13 @@ class CatchUpState(NamedTuple):
         last_steps: For each table the last step in which each row had a gradient: ``[num_rows]``, int32.
     """
 
-    inner: Any
+    inner: Tree
     step: jax.Array
     last_steps: tuple[jax.Array, ...]
 
 
 def lazy(
-    transform: optax.GradientTransformation, *, tables: Callable[[Any], Any], catch_up: bool = False
+    transform: optax.GradientTransformation, *, tables: Callable[[Tree], Tree], catch_up: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Runs an optax transformation on those rows of tables only that have a gradient.
 
@@ -87,9 +89,9 @@ def lazy(
     check_callable(_OP, "tables", tables, "tables(params)")
     catch_up = as_static_bool(_OP, "catch_up", catch_up)
     transform = optax.with_extra_args_support(transform)
-    known: dict[Any, Any] = {}  # what `study` returned, by the parameters it was asked about
+    known: dict[Any, Any] = {}  # what `study` found, for each structure and shapes of the parameters
 
-    def init(params: Any) -> Any:
+    def init(params: Tree) -> Tree:
         state = transform.init(params)
         if not catch_up:
             return state
@@ -97,51 +99,70 @@ def lazy(
         last_steps = tuple(jnp.zeros(len(table), jnp.int32) for table in of_tables)
         return CatchUpState(state, jnp.zeros((), jnp.int32), last_steps)
 
-    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+    def update(updates: Tree, state: Tree, params: Tree = None, **extra_args: Any) -> tuple[Tree, Tree]:
         shapes = jax.tree.map(_shape_of, updates, is_leaf=is_slices)
         numbers = table_numbers(_OP, tables, shapes)
         _check_gradients(numbers, updates, params)
         key = (jax.tree.structure(shapes), *jax.tree.leaves(shapes), *jax.tree.leaves(numbers))
         if key not in known:
             known[key] = study(transform, shapes, numbers, extra_args, decays=catch_up)
-        of_state, whole_state = known[key], state.inner if catch_up else state
-        if jax.tree.structure(whole_state) != jax.tree.structure(of_state):
+        of_state = known[key]
+        if jax.tree.structure(state.inner if catch_up else state) != jax.tree.structure(of_state):
             raise ValueError(f"{_OP}: `state` must be what `init` or `update` returned, got {describe(state)}")
 
-        slices = [each.deduplicate() for each in _of_tables(numbers, updates)]
-        ids = [each.indices for each in slices]
-        each_table = tuple(range(len(ids)))
-        grads = jax.tree.map(lambda number, grad: grad if number == DENSE else slices[number].values, numbers, updates)
-        params = None if params is None else _take(numbers, params, ids)
-        rows = read = _take(of_state, whole_state, ids)
-        last_steps = _take(each_table, state.last_steps, ids) if catch_up else ()
-        if catch_up:
-            factors = decay_factors(transform, grads, rows, params, numbers, of_state, extra_args)
-            rows = jax.tree.map(functools.partial(_decayed, state.step, last_steps), of_state, rows, factors)
-
-        updates, rows = transform.update(grads, rows, params, **extra_args)
-        new_state = _put(of_state, whole_state, ids, read, rows)
-        if catch_up:
-            step = state.step + 1
-            steps = tuple(jnp.full(len(each), step) for each in ids)
-            new_state = CatchUpState(new_state, step, _put(each_table, state.last_steps, ids, last_steps, steps))
-        num_rows = [each.num_rows for each in slices]
-        return jax.tree.map(functools.partial(_as_slices, ids, num_rows), numbers, updates), new_state
+        return _update_rows(transform, numbers, of_state, updates, state, params, extra_args, catch_up=catch_up)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _update_rows(
+    transform: optax.GradientTransformationExtraArgs,
+    numbers: Tree,
+    of_state: Tree,
+    updates: Tree,
+    state: Tree,
+    params: Tree,
+    extra_args: Mapping[str, Any],
+    *,
+    catch_up: bool,
+) -> tuple[Tree, Tree]:
+    """Runs the transformation on the rows that have a gradient, and puts the new rows into the state.
+
+    ``numbers`` and ``of_state`` say which leaves of the parameters and of the inner state belong to which table.
+    """
+    whole_state = state.inner if catch_up else state
+    slices = [each.deduplicate() for each in _of_tables(numbers, updates)]
+    ids = [each.indices for each in slices]
+    each_table = tuple(range(len(ids)))
+    grads = jax.tree.map(lambda number, grad: grad if number == DENSE else slices[number].values, numbers, updates)
+    params = None if params is None else _take(numbers, params, ids)
+    rows = read = _take(of_state, whole_state, ids)
+    last_steps = _take(each_table, state.last_steps, ids) if catch_up else ()
+    if catch_up:
+        factors = decay_factors(transform, grads, rows, params, numbers, of_state, extra_args)
+        rows = jax.tree.map(functools.partial(_decayed, state.step, last_steps), of_state, rows, factors)
+
+    updates, rows = transform.update(grads, rows, params, **extra_args)
+    new_state = _put(of_state, whole_state, ids, read, rows)
+    if catch_up:
+        step = state.step + 1
+        steps = tuple(jnp.full(len(each), step) for each in ids)
+        new_state = CatchUpState(new_state, step, _put(each_table, state.last_steps, ids, last_steps, steps))
+    num_rows = [each.num_rows for each in slices]
+    return jax.tree.map(functools.partial(_as_slices, ids, num_rows), numbers, updates), new_state
 
 
 # In the following a tree comes with a tree of the tables' numbers, or DENSE, for its leaves.
 
 
-def _of_tables(numbers: Any, tree: Any) -> list[Any]:
+def _of_tables(numbers: Tree, tree: Tree) -> list[Any]:
     """The leaves that belong to tables, in the tables' order."""
     leaves, treedef = jax.tree.flatten(numbers)
     pairs = zip(leaves, treedef.flatten_up_to(tree), strict=True)
     return [leaf for number, leaf in sorted(pairs, key=lambda pair: pair[0]) if number != DENSE]
 
 
-def _take(numbers: Any, tree: Any, ids: Sequence[jax.Array]) -> Any:
+def _take(numbers: Tree, tree: Tree, ids: Sequence[jax.Array]) -> Tree:
     """The tree with the rows of ids in place of tables."""
 
     def take(number: int, leaf: Any) -> Any:
@@ -150,14 +171,14 @@ def _take(numbers: Any, tree: Any, ids: Sequence[jax.Array]) -> Any:
     return jax.tree.map(take, numbers, tree)
 
 
-def _put(numbers: Any, tree: Any, ids: Sequence[jax.Array], read: Any, rows: Any) -> Any:
+def _put(numbers: Tree, tree: Tree, ids: Sequence[jax.Array], read: Tree, rows: Any) -> Tree:
     """The tree with other rows in its tables, in place of those that were read; other leaves are as in ``rows``."""
 
     def put(number: int, leaf: Any, old: Any, new: Any) -> Any:
         if number == DENSE:
             return new
-        # A table waits for its own rows only, so that they are written while the processor still knows where they are:
-        # a step of Adam with 4 million rows takes 3.8 ms so, and 4.05 if each waits for all.
+        # A table is written as soon as its own rows were read, and does not wait for the other tables: the processor
+        # then still knows where the rows are (docs/lowerings.rst, "Tables in place").
         (places,) = after([old], [ids[number]])
         return put_rows(jnp.asarray(leaf), places, new)
 
@@ -189,7 +210,7 @@ def _shape_of(grad: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(jnp.shape(grad), jnp.result_type(grad))
 
 
-def _check_gradients(numbers: Any, grads: Any, params: Any) -> None:
+def _check_gradients(numbers: Tree, grads: Tree, params: Tree) -> None:
     """Raises unless the tables' gradients are slices that fit the parameters, and no other is."""
     names, tables = leaf_names(numbers), jax.tree.leaves(numbers)
     leaves = jax.tree.leaves(grads, is_leaf=is_slices)

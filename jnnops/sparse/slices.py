@@ -11,7 +11,9 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_array, as_static_int
-from jnnops._rows import add_rows, in_range, signed, take_rows
+from jnnops._tables.ids import in_range, signed
+from jnnops._tables.rows import add_rows, take_rows
+from jnnops._types import Tree
 
 T = TypeVar("T")
 
@@ -87,8 +89,8 @@ def _deduplicate(slices: IndexedSlices) -> IndexedSlices:
     ids = signed(slices.indices)
     size = min(len(ids), num_rows)
     ids = jnp.where(in_range(ids, num_rows), ids, num_rows)
-    # Each slice finds its place by bisection. To sort their positions along with the ids takes three times as long,
-    # for XLA on CPU (jaxlib 0.10.2) is fast at sorting a single array only.
+    # The ids alone are sorted, and each slice then finds its place among them by bisection: XLA on CPU is fast at
+    # sorting one array only (docs/lowerings.rst, "Tables in place").
     ordered = lax.sort(ids)
     is_first = jnp.concatenate([jnp.ones(min(len(ids), 1), bool), ordered[1:] != ordered[:-1]])
     place = jnp.cumsum(is_first, dtype=ids.dtype) - 1
@@ -101,7 +103,7 @@ def _deduplicate(slices: IndexedSlices) -> IndexedSlices:
     return IndexedSlices(indices, sums.astype(slices.values.dtype), num_rows, unique=True)
 
 
-def apply_updates(params: T, updates: Any) -> T:
+def apply_updates(params: T, updates: Tree) -> T:
     """Adds updates to parameters: those that are slices to the rows they name, which alone are read and written.
 
     As ``optax.apply_updates``, and in place where ``params`` are donated to a jitted function around it; otherwise a
@@ -134,13 +136,13 @@ def apply_updates(params: T, updates: Any) -> T:
         check_slices("sparse.apply_updates", name, update, table)
         slices = update.deduplicate()
         if slices.values.dtype == table.dtype == accumulation_dtype(table.dtype):
-            # in one go through memory; a step of Adam with 4 million rows takes 3.4 ms so and 3.9 else
+            # Added to in one pass over memory, not read and then written (docs/lowerings.rst, "Tables in place").
             return table.at[slices.indices].add(slices.values, **DISTINCT)
         rows = take_rows(table, slices.indices)
         wide = jnp.promote_types(rows.dtype, slices.values.dtype)
         return put_rows(table, slices.indices, rows.astype(wide) + slices.values.astype(wide))
 
-    def structure(tree: Any) -> Any:
+    def structure(tree: Tree) -> Any:
         return jax.tree.structure(tree, is_leaf=lambda leaf: leaf is None or is_slices(leaf))
 
     if structure(updates) != structure(params):
@@ -156,7 +158,7 @@ def put_rows(table: jax.Array, indices: jax.Array, rows: jax.Array) -> jax.Array
     return table.at[indices].set(rows.astype(table.dtype), **DISTINCT)
 
 
-def global_norm(grads: Any) -> jax.Array:
+def global_norm(grads: Tree) -> jax.Array:
     """The Euclidean norm of all gradients together, as if the slices were dense.
 
     Args:
@@ -176,7 +178,7 @@ def global_norm(grads: Any) -> jax.Array:
     return _norm_of(jax.tree.map(_deduplicated, grads, is_leaf=is_slices))
 
 
-def clip_by_global_norm(grads: Any, max_norm: ArrayLike) -> Any:
+def clip_by_global_norm(grads: Tree, max_norm: ArrayLike) -> Tree:
     """Scales all gradients by one factor so that their norm is at most ``max_norm``.
 
     What ``optax.clip_by_global_norm`` does to dense gradients. To be called before the optimiser, since :func:`lazy`
@@ -216,7 +218,7 @@ def _deduplicated(grad: Any) -> Any:
     return grad.deduplicate() if isinstance(grad, IndexedSlices) else grad
 
 
-def _norm_of(grads: Any) -> jax.Array:
+def _norm_of(grads: Tree) -> jax.Array:
     """The norm of all arrays and of the values of all slices, which are distinct."""
     leaves = [
         jnp.asarray(grad.values if isinstance(grad, IndexedSlices) else grad)

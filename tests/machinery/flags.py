@@ -6,6 +6,7 @@ here imports JAX, since XLA reads the flags once.
 """
 
 import importlib.metadata
+from typing import Any
 
 _RELEASE = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
 
@@ -18,7 +19,7 @@ if _RELEASE < (0, 12):
     # From jaxlib 0.12 on fusions have one kind of emitters, and the flag is gone.
     OPTIONS["xla_cpu_use_fusion_emitters"] = (False, True)
 
-DEFAULTS = {name: default for name, (_, default) in OPTIONS.items()}
+DEFAULTS: dict[str, Any] = {name: default for name, (_, default) in OPTIONS.items()}
 
 
 def with_test_flags(flags: str) -> str:

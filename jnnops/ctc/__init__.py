@@ -1,0 +1,13 @@
+r"""Connectionist temporal classification: from a distribution per frame to a shorter sequence of labels.
+
+A path names one class for each frame. It spells the labels that are left when repeated classes are merged and then
+blanks dropped: with a blank ``-``, both ``aa-ab`` and ``-a-ab`` spell ``aab``. The classes are the labels and the
+blank, whose index is an argument of every op; a negative one counts from the end. Arrays are time-major, ``[time,
+batch, classes]``, and ``sequence_length`` or ``logit_length`` says how many frames of each row are real: what the
+others hold, even NaN, reaches no result and no gradient.
+"""
+
+from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
+from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
+from jnnops.ctc.greedy import ctc_greedy_decoder as ctc_greedy_decoder
+from jnnops.ctc.loss import ctc_loss as ctc_loss

@@ -1,0 +1,160 @@
+"""The loss."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jnnops._check import accumulation_dtype, as_float_array, as_integer_array, check_shape, debug_check, describe
+from jnnops._tables.ids import as_lengths, checked_lengths, in_range, signed
+from jnnops.ctc._arguments import canonical_blank, is_real
+from jnnops.ctc._lattice import negative_log_likelihood
+
+
+def ctc_loss(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    label_length: ArrayLike,
+    logit_length: ArrayLike,
+    logits_time_major: bool = True,
+    unique: tuple[ArrayLike, ArrayLike] | None = None,
+    blank_index: int = 0,
+    *,
+    zero_infinity: bool = False,
+) -> jax.Array:
+    r"""Computes the negative log-probability that a path drawn frame by frame spells the labels.
+
+    .. math::
+        -\log \sum_{\pi \text{ spells labels}} \; \prod_t \text{softmax}(\text{logits}_t)_{\pi_t}
+
+    Where no path can spell the labels, because there are fewer frames than labels and the blanks needed between
+    equal ones, or because some logits are minus infinity, the loss is infinite and its gradient 0. The loss is never
+    negative, and derivatives of every order exist.
+
+    Args:
+        labels: ``[batch, max_label_length]``, integer. Entries past ``label_length`` may hold anything.
+        logits: ``[time, batch, classes]``, floating point: log-probabilities, normalised or not.
+        label_length: ``[batch]``, integer: the number of labels of each row; 0 is fine.
+        logit_length: ``[batch]``, integer: the number of frames of each row.
+        logits_time_major: Whether ``logits`` is ``[time, batch, classes]``; otherwise ``[batch, time, classes]``.
+        unique: The pair that TensorFlow's ``ctc_unique_labels(labels)`` returns, both of the shape of ``labels``. It
+            makes TensorFlow's op faster; here the cost does not depend on it, nor does the result.
+        blank_index: The class of the blank.
+        zero_infinity: Whether an infinite loss is replaced by 0.
+
+    Returns:
+        ``[batch]`` losses, with the dtype of ``logits``. A row with a label that is the blank or out of
+        ``[0, classes)``, or with a length that is negative or beyond its array, gets a loss and a gradient of NaN,
+        and ``checkify`` with ``user_checks`` reports it.
+
+    Raises:
+        ValueError: If a shape does not fit the others or ``blank_index`` is out of range.
+        TypeError: If ``logits`` is not floating point, or ``labels`` or a length not integer.
+
+    Note:
+        TensorFlow gives about 707, and a gradient, where no path spells the labels, and NaN for logits of minus
+        infinity. It takes no float64, and its loss is log 2 too low if ``max_label_length`` is 0.
+
+    Example:
+        >>> logits = jnp.zeros((2, 1, 3))  # two frames, each class with probability 1/3
+        >>> jnp.exp(-nn.ctc_loss([[1]], logits, [1], [2])).round(4)  # the paths 11, 01 and 10 of 9
+        Array([0.3333], dtype=float32)
+        >>> nn.ctc_loss([[1, 1]], logits, [2], [2])  # needs a third frame for the blank in between
+        Array([inf], dtype=float32)
+
+    References:
+        ``tf.nn.ctc_loss``. Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence
+        Data with Recurrent Neural Networks", 2006.
+    """
+    op = "ctc_loss"
+    labels = as_integer_array(op, "labels", labels, rank=2)
+    logits = as_float_array(op, "logits", logits, rank=3)
+    batch, _ = labels.shape
+    if logits.shape[1 if logits_time_major else 0] != batch:
+        layout = "[time, batch, classes]" if logits_time_major else "[batch, time, classes]"
+        raise ValueError(
+            f"{op}: `logits` must be {layout} with the batch of `labels`, "
+            f"got logits.shape = {logits.shape} for labels.shape = {labels.shape}"
+        )
+    label_length = as_lengths(op, "label_length", label_length, batch)
+    logit_length = as_lengths(op, "logit_length", logit_length, batch)
+    if unique is not None:
+        if not isinstance(unique, tuple | list) or len(unique) != 2:
+            raise ValueError(f"{op}: `unique` must be a pair (unique_labels, indices) or None, got {describe(unique)}")
+        for part in unique:
+            check_shape(op, "unique", as_integer_array(op, "unique", part), labels.shape, "twice that of `labels`")
+    return _ctc_loss(
+        labels,
+        logits,
+        label_length,
+        logit_length,
+        time_major=bool(logits_time_major),
+        blank_index=canonical_blank(op, blank_index, logits.shape[2]),
+        zero_infinity=bool(zero_infinity),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("time_major", "blank_index", "zero_infinity"))
+def _ctc_loss(
+    labels: jax.Array,
+    logits: jax.Array,
+    label_length: jax.Array,
+    logit_length: jax.Array,
+    *,
+    time_major: bool,
+    blank_index: int,
+    zero_infinity: bool,
+) -> jax.Array:
+    op, dtype = "ctc_loss", logits.dtype
+    logits = (logits if time_major else jnp.swapaxes(logits, 0, 1)).astype(accumulation_dtype(dtype))
+    time, _, classes = logits.shape
+    max_labels = labels.shape[1]
+
+    label_length, good_label_length = checked_lengths(op, "label_length", label_length, max_labels)
+    logit_length, good_logit_length = checked_lengths(op, "logit_length", logit_length, time)
+    label_length = jnp.where(good_label_length, label_length, 0).astype(jnp.int32)
+    logit_length = jnp.where(good_logit_length, logit_length, time).astype(jnp.int32)
+    in_use = is_real(max_labels, label_length).T
+    labels = signed(labels)
+    good_label = (in_range(labels, classes) & (labels != blank_index)) | ~in_use
+    requirement = f"be in [0, {classes}) and not the blank, {blank_index}"
+    labels = debug_check(op, "labels", requirement, labels, good_label)
+    labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
+    valid = jnp.all(good_label, axis=1) & good_label_length & good_logit_length
+
+    emissions = _emissions(labels, logits, logit_length, blank_index)
+    loss = negative_log_likelihood(*emissions, _can_skip(labels), label_length)
+    if zero_infinity:
+        loss = jnp.where(jnp.isposinf(loss), 0, loss)
+    return (loss * jnp.where(valid, 1, jnp.nan)).astype(dtype)  # the product makes the gradient NaN too
+
+
+def _emissions(
+    labels: jax.Array, logits: jax.Array, logit_length: jax.Array, blank_index: int
+) -> tuple[jax.Array, jax.Array]:
+    """The log-probabilities of the blank, ``[time, batch]``, and of the labels, ``[time, max_labels, batch]``.
+
+    Past ``logit_length`` the blank is certain: it leaves complete paths alone, so no step needs a mask.
+    """
+    real = is_real(logits.shape[0], logit_length)
+    top = lax.stop_gradient(jnp.max(logits, axis=2))
+    possible = real & (top != -jnp.inf)
+    # Where there is no distribution, any finite logits will do: they keep NaN out of the gradient.
+    logits = jnp.where(possible[:, :, None], logits, 0)
+    top = jnp.where(possible, top, 0)
+    normalizer = top + jnp.log(jnp.sum(jnp.exp(logits - top[:, :, None]), axis=2))
+    blank = logits[:, :, blank_index] - normalizer
+    blank = jnp.where(possible, blank, jnp.where(real, -jnp.inf, 0))
+    label = jnp.take_along_axis(logits, labels[None], axis=2) - normalizer[:, :, None]
+    label = jnp.where(possible[:, :, None], label, -jnp.inf)
+    # The labels stand before the batch, so that a shift by one label moves whole vectors: on CPU a step of the
+    # recursion is then twice as fast as with the labels last.
+    return blank, jnp.swapaxes(label, 1, 2)
+
+
+def _can_skip(labels: jax.Array) -> jax.Array:
+    """Whether label ``k`` may follow ``k - 1`` with no blank in between, ``[max_labels, batch]``."""
+    labels = labels.T
+    return jnp.pad(labels[1:] != labels[:-1], ((min(1, len(labels)), 0), (0, 0)))

@@ -1,0 +1,15 @@
+"""Recurrent cells: one step of a recurrent network, for ``dynamic_rnn`` and the layers ``RNN`` and ``Bidirectional``.
+
+A cell maps inputs ``[batch, in_features]`` and a state to ``(output, new_state)``. Names of fields, the layout of
+kernels (the inputs' rows above the state's) and the order of gates are TensorFlow's, so the arrays of a TensorFlow
+checkpoint are taken as they are: ``BasicLSTMCell(kernel=..., bias=...)``. ``init`` draws new ones.
+
+Inputs, state and weights promote to one dtype, which the output and the new state have. For 16-bit dtypes the operands
+of matrix products are 16-bit, and all else is computed in float32.
+"""
+
+from jnnops.layers.cells.basic import BasicRNNCell as BasicRNNCell
+from jnnops.layers.cells.gru import GRUCell as GRUCell
+from jnnops.layers.cells.lstm import BasicLSTMCell as BasicLSTMCell
+from jnnops.layers.cells.lstm import LSTMCell as LSTMCell
+from jnnops.layers.cells.lstm import LSTMStateTuple as LSTMStateTuple

@@ -1,0 +1,84 @@
+"""What the loop asks of a cell, and makes of what a step returns."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from jnnops._types import Tree
+
+
+class RNNCell(Protocol):
+    """What :func:`dynamic_rnn` asks of a cell."""
+
+    def __call__(self, inputs: Tree, state: Tree, /) -> tuple[Tree, Tree]:
+        """Computes ``(output, new_state)`` of one step; the new state is like ``state`` in structure and shapes."""
+        ...
+
+    def zero_state(self, batch_size: int, dtype: DTypeLike, /) -> Tree:
+        """Makes the state of a sequence that has not begun."""
+        ...
+
+
+def check_result(op: str, argument: str, result: Any, state: Tree, batch: int) -> tuple[Tree, Tree]:
+    """Returns the output and the new state of one step as arrays, or raises if the loop could not carry them."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{op}: `{argument}` must return a pair (output, new_state), got {type(result).__name__}")
+    output, new_state = jax.tree.map(jnp.asarray, result)
+    for leaf in jax.tree.leaves(output):
+        if leaf.shape[:1] != (batch,):
+            raise ValueError(f"{op}: `{argument}` must return outputs of shape [{batch}, ...], got {leaf.shape}")
+    given, found = jax.tree.structure(state), jax.tree.structure(new_state)
+    if found != given:
+        raise ValueError(f"{op}: `{argument}` must return a state of the structure {given}, as given, got {found}")
+    given, found = ([leaf.shape for leaf in jax.tree.leaves(tree)] for tree in (state, new_state))
+    if found != given:
+        raise ValueError(f"{op}: `{argument}` must return a state of the shapes {given}, as given, got {found}")
+    return output, new_state
+
+
+def promote_state(op: str, argument: str, trace: Callable[[Tree], tuple[Tree, Tree]], state: Tree) -> Tree:
+    """Casts the first state to the dtypes that the cell promotes it to, since a loop's carry keeps its types."""
+    given, found = _dtypes(state), _dtypes(trace(state)[1])
+    if found != given:
+        leaves, structure = jax.tree.flatten(state)
+        state = structure.unflatten(
+            leaf if dtype == leaf.dtype else leaf.astype(jnp.promote_types(leaf.dtype, dtype))
+            for leaf, dtype in zip(leaves, found, strict=True)
+        )
+        given, found = _dtypes(state), _dtypes(trace(state)[1])
+    if found != given:
+        given, found = ([str(dtype) for dtype in dtypes] for dtypes in (given, found))
+        raise TypeError(f"{op}: `{argument}` must return a state of the dtypes {given}, as given, got {found}")
+    return state
+
+
+def _dtypes(tree: Tree) -> list[jnp.dtype]:
+    return [leaf.dtype for leaf in jax.tree.leaves(tree)]
+
+
+def with_wide_gradient(leaf: Any) -> Callable[[], Any]:
+    """Returns a function that gives ``leaf`` inside a loop; gradients of 16-bit arrays are summed in float32.
+
+    A loop sums the gradient of an array that all steps share in the dtype of the array, which is too coarse for the sum
+    of many steps (docs/lowerings.rst, "Recurrent networks").
+    """
+    if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.dtype.itemsize != 2:
+        return lambda: leaf
+    return functools.partial(_value_with_gradient_of, lax.stop_gradient(leaf), leaf.astype(jnp.float32))
+
+
+@jax.custom_jvp
+def _value_with_gradient_of(value: jax.Array, wide: jax.Array) -> jax.Array:
+    del wide
+    return value
+
+
+@_value_with_gradient_of.defjvp
+def _value_with_gradient_of_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    value, wide = primals
+    return _value_with_gradient_of(value, wide), tangents[1].astype(value.dtype)

@@ -1,0 +1,221 @@
+"""Moments and batch normalization: accuracy, empty batches, zeros and infinities, and TensorFlow's gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from machinery import oracle
+
+import jnnops as nn
+
+INF, NAN = np.inf, np.nan
+
+
+def f32(values):
+    return jnp.asarray(values, jnp.float32)
+
+
+def norm_sum(x, **options):
+    return jnp.sum(nn.l2_normalize(x, **options))
+
+
+class TestL2Normalize:
+    def test_zero_stays_zero_with_the_gradient_of_tensorflow(self):
+        assert nn.l2_normalize(jnp.zeros(3)).tolist() == [0, 0, 0]
+        expected = oracle.gradients(lambda tf, x: tf.nn.l2_normalize(x), {"x": np.zeros(3, np.float32)}, ["x"])[0]
+        weights = f32(oracle.cotangent((3,)))
+        gradient = jax.grad(lambda x: jnp.vdot(nn.l2_normalize(x), weights))(jnp.zeros(3))
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+    def test_derivatives_at_zero_are_finite(self, dtype):
+        zero = jnp.zeros(3, dtype)
+        assert nn.l2_normalize(zero).tolist() == [0, 0, 0]
+        assert np.isfinite(jax.grad(norm_sum)(zero)).all()
+        assert np.isfinite(jax.hessian(norm_sum)(zero)).all()
+
+    def test_gradient_at_the_kink_is_that_of_longer_vectors(self):
+        kink = f32([2, 0])
+        np.testing.assert_array_equal(jax.grad(lambda x: norm_sum(x, epsilon=4.0))(kink), f32([0, 0.5]))
+
+    @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+    def test_squares_of_16_bits_neither_overflow_nor_vanish(self, dtype):
+        half = dtype(0.5**0.5)
+        assert nn.l2_normalize(jnp.array([300, 300], dtype)).tolist() == [half, half]
+        assert nn.l2_normalize(jnp.array([2e-5, 2e-5], dtype)).tolist() == [half, half]
+        np.testing.assert_array_equal(nn.l2_normalize(jnp.ones(4096, dtype)), jnp.full(4096, 1 / 64, dtype))
+
+    def test_tiny_and_huge_values_are_those_of_tensorflow(self):
+        x = np.array([[1e-7, 0], [1e-30, 1e-30], [1e18, 1e18], [1e30, 1]], np.float32)
+        expected = oracle.values(lambda tf, x: tf.nn.l2_normalize(x, 1), {"x": x})[0]
+        np.testing.assert_allclose(nn.l2_normalize(x, axis=1), expected, rtol=1e-6)
+        assert np.isfinite(jax.grad(lambda x: norm_sum(x, axis=1))(x)).all()
+
+    def test_nan_and_infinity_propagate(self):
+        assert np.isnan(nn.l2_normalize(f32([NAN, 1]))).all()
+        np.testing.assert_array_equal(nn.l2_normalize(f32([INF, 1])), f32([NAN, 0]))
+
+    def test_no_axis_is_every_value_by_itself(self):
+        assert nn.l2_normalize(f32([-3, 0, 2]), axis=()).tolist() == [-1, 0, 1]
+
+
+class TestMoments:
+    @pytest.mark.parametrize("axes", [(0, 1), (1, 2)])
+    def test_accurate_where_the_mean_is_ten_thousand_deviations(self, axes):
+        x = (np.random.default_rng(0).standard_normal((50, 60, 70)) + 1e4).astype(np.float32)
+        mean, variance = nn.moments(x, axes)
+        np.testing.assert_allclose(mean, x.astype(np.float64).mean(axes), rtol=3e-7)
+        np.testing.assert_allclose(variance, x.astype(np.float64).var(axes), rtol=1e-4)
+
+    def test_variance_of_equal_values_is_exactly_zero(self):
+        for value in (0.1, 1e4 + 0.7, -3e18):
+            assert nn.moments(jnp.full((3, 4), value), -1).variance.tolist() == [0, 0, 0]
+
+    def test_variance_is_never_negative(self):
+        x = np.float32(1e6) + np.random.default_rng(0).integers(0, 2, (1000, 7)).astype(np.float32) / 16
+        assert (nn.moments(x, -1).variance >= 0).all()
+
+    def test_16_bits_are_summed_in_float32(self):
+        mean, variance = nn.moments(jnp.full(3000, 60000, jnp.float16), 0)
+        assert (mean, variance) == (60000, 0)
+        mean, variance = nn.moments(jnp.arange(1000.0).astype(jnp.bfloat16), 0)
+        assert (mean, variance) == (500, 83456)  # as TensorFlow
+        assert mean.dtype == variance.dtype == jnp.bfloat16
+        # The square of 1000 overflows float16, the variance does not.
+        assert nn.moments(jnp.zeros(10000, jnp.float16).at[0].set(1000), 0).variance == 100
+
+    def test_no_values_and_infinities_are_those_of_tensorflow(self):
+        for x in (np.zeros((3, 0), np.float32), np.array([[INF, 1], [NAN, 1], [-INF, 1]], np.float32)):
+            expected = oracle.values(lambda tf, x: tf.nn.moments(x, 1), {"x": x})
+            np.testing.assert_array_equal(nn.moments(x, 1), expected)
+
+    @pytest.mark.parametrize("axes", [0, [-1], (2, 0), None])
+    @pytest.mark.parametrize("keepdims", [False, True])
+    def test_any_axes_are_those_of_tensorflow(self, axes, keepdims):
+        x = np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32)
+        expected = oracle.values(lambda tf, x: tf.nn.moments(x, axes, keepdims=keepdims), {"x": x})
+        for a, e in zip(nn.moments(x, axes, keepdims=keepdims), expected, strict=True):
+            assert a.shape == e.shape
+            np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6)
+
+    def test_axes_none_are_all_and_empty_are_none(self):
+        x = f32([[0, 2], [4, 6]])
+        assert nn.moments(x, None) == (3, 5)
+        mean, variance = nn.moments(x, [])
+        assert mean.tolist() == x.tolist()
+        assert variance.tolist() == [[0, 0], [0, 0]]
+
+    def test_shift_changes_nothing(self):
+        x = f32([1, 2, 6])
+        assert nn.moments(x, 0, 100.0) == nn.moments(x, 0)
+
+    def test_infinite_mean_has_a_finite_gradient(self):
+        # What is masked by a zero cotangent stays masked.
+        gradient = jax.grad(lambda x: nn.moments(x, 0).mean)(f32([INF, 1]))
+        assert gradient.tolist() == [0.5, 0.5]
+
+
+class TestBatchNormalization:
+    def test_large_mean_does_not_cancel(self):
+        y = nn.batch_normalization(f32([1e4 + 1, 1e4 - 1]), f32(1e4), f32(3e-4), f32(0.5), None, 0.0)
+        np.testing.assert_allclose(y, [58.2350269, -57.2350269], rtol=1e-6)
+
+    def test_16_bit_inputs_take_float32_moments_and_keep_their_dtype(self):
+        x = jnp.array([[1, 2], [3, 60000]], jnp.float16)
+        mean, variance = nn.moments(x.astype(jnp.float32), 0)
+        y = nn.batch_normalization(x, mean, variance, None, f32([1, 1]), 0.0)
+        assert y.dtype == jnp.float16
+        assert y.tolist() == [[-1, -1], [1, 1]]
+
+
+def normalise(x, running=True, **options: Any):
+    """``fused_batch_norm`` of 2 channels."""
+    if running:
+        options = {"mean": f32([1, 2]), "variance": f32([3, 4]), **options}
+    return nn.fused_batch_norm(x, f32([0.5, 2]), f32([-1, 1]), **options)
+
+
+IMAGE = np.random.default_rng(0).standard_normal((2, 3, 4, 2)).astype(np.float32)
+
+
+class TestFusedBatchNorm:
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_gradients_of_y_are_those_of_tensorflow(self, is_training):
+        arrays = {
+            "x": IMAGE,
+            "scale": np.array([0.5, 2], np.float32),
+            "offset": np.array([-1, 1], np.float32),
+            "mean": np.array([1, 2], np.float32),
+            "variance": np.array([3, 4], np.float32),
+        }
+        names = ["x", "scale", "offset"]
+
+        def y_of_tensorflow(tf, **arrays):
+            return tf.compat.v1.nn.fused_batch_norm(**arrays, is_training=is_training)[0]
+
+        expected = oracle.gradients(y_of_tensorflow, arrays, names)
+        weights = f32(oracle.cotangent(IMAGE.shape))
+
+        def total(chosen):
+            return jnp.vdot(nn.fused_batch_norm(**{**arrays, **chosen}, is_training=is_training).y, weights)
+
+        actual = jax.grad(total)({name: arrays[name] for name in names})
+        for name, gradient in zip(names, expected, strict=True):
+            np.testing.assert_allclose(actual[name], gradient, rtol=1e-4, atol=1e-5, err_msg=name)
+
+    def test_a_factor_of_one_ignores_the_old_moments(self):
+        expected = normalise(IMAGE, running=False)
+        invalid = jnp.full(2, NAN)
+        step = jax.jit(lambda f: normalise(IMAGE, mean=invalid, variance=invalid, exponential_avg_factor=f))
+        for actual in (step(1.0), normalise(IMAGE), normalise(IMAGE, mean=[], running=False)):
+            for a, e in zip(actual, expected, strict=True):
+                np.testing.assert_allclose(a, e, rtol=1e-6, atol=1e-6)
+        assert np.isnan(step(0.5).running_mean).all()
+
+    def test_running_moments_are_weighted_and_unbiased(self):
+        _, mean, variance = normalise(IMAGE, exponential_avg_factor=0.25)
+        np.testing.assert_allclose(mean, 0.75 * np.array([1, 2]) + 0.25 * IMAGE.mean((0, 1, 2)), rtol=1e-5)
+        np.testing.assert_allclose(variance, 0.75 * np.array([3, 4]) + 0.25 * IMAGE.var((0, 1, 2), ddof=1), rtol=1e-5)
+
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_channels_first_equals_channels_last(self, is_training):
+        options = {"is_training": is_training, "exponential_avg_factor": 0.5, "epsilon": 0.0}
+        first = normalise(np.moveaxis(IMAGE, -1, 1), data_format="NCHW", **options)
+        last = normalise(IMAGE, **options)
+        np.testing.assert_allclose(jnp.moveaxis(first.y, 1, -1), last.y, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(first[1:], last[1:], rtol=1e-5)
+
+    def test_a_single_value_has_variance_zero(self):
+        y, mean, variance = normalise(f32([[[[5, 6]]]]), running=False)
+        assert (y.tolist(), mean.tolist(), variance.tolist()) == ([[[[-1, 1]]]], [5, 6], [0, 0])
+
+    def test_empty_batch_gives_nan_in_training_only(self):
+        y, mean, variance = normalise(IMAGE[:0], exponential_avg_factor=0.5)
+        assert y.shape == (0, 3, 4, 2)
+        assert np.isnan(mean).all()
+        assert np.isnan(variance).all()
+        y, mean, variance = normalise(IMAGE[:0], is_training=False)
+        assert y.shape == (0, 3, 4, 2)
+        assert (mean.tolist(), variance.tolist()) == ([1, 2], [3, 4])
+
+    def test_inference_returns_the_moments_it_was_given(self):
+        y, mean, variance = normalise(IMAGE, is_training=False, exponential_avg_factor=0.5, epsilon=1.0)
+        assert (mean.tolist(), variance.tolist()) == ([1, 2], [3, 4])
+        np.testing.assert_allclose(y[..., 0], (IMAGE[..., 0] - 1) * 0.25 - 1, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+    def test_16_bit_images_have_float32_moments(self, dtype):
+        x = (200 * IMAGE + 300).astype(dtype)  # squares overflow float16
+        for options in ({}, {"is_training": False}):
+            actual = normalise(x, **options)
+            expected = normalise(x.astype(jnp.float32), **options)
+            assert [array.dtype for array in actual] == [dtype, jnp.float32, jnp.float32]
+            np.testing.assert_array_equal(actual.y, expected.y.astype(dtype))
+            np.testing.assert_allclose(actual[1:], expected[1:], rtol=1e-6)
+
+    def test_parameters_of_16_bits_have_float32_moments_too(self):
+        x, scale = jnp.ones((1, 2, 2, 1), jnp.bfloat16), jnp.ones(1, jnp.bfloat16)
+        result = nn.fused_batch_norm(x, scale, scale, scale, scale, exponential_avg_factor=0.5)
+        assert [array.dtype for array in result] == [jnp.bfloat16, jnp.float32, jnp.float32]
