@@ -1,5 +1,6 @@
 """Derivatives equal finite differences, and all modes and orders of composition equal each other."""
 
+import functools
 from typing import Any
 
 import jax
@@ -36,23 +37,33 @@ def first_order(f, x, v) -> dict[str, Any]:
     }
 
 
+def loss_of(f, x) -> jax.Array:
+    """A quadratic function of the results, which has second derivatives even where they are linear."""
+    y = f(x)
+    terms = [jnp.sum(w * (leaf + leaf**2 / 2)) for w, leaf in zip(weights_of(y), y, strict=True)]
+    return sum(terms, jnp.zeros(()))
+
+
+def in_a_loop(f):
+    return lambda x: jax.lax.map(lambda _: f(x), jnp.zeros(1))
+
+
 def second_order(f, x, v, u) -> dict[str, Any]:
-    """The second derivatives along ``u`` of a quadratic function of the results, by all four compositions."""
+    """The second derivatives along ``u`` by all four compositions, and by one of them with the op in a loop."""
+    loss = functools.partial(loss_of, f)
+    gradient, gradient_in_a_loop = jax.grad(loss), jax.grad(functools.partial(loss_of, in_a_loop(f)))
 
-    def loss(x):
-        y = f(x)
-        return sum((jnp.sum(w * (leaf + leaf**2 / 2)) for w, leaf in zip(weights_of(y), y, strict=True)), jnp.zeros(()))
+    def along_u(x):
+        return jax.jvp(loss, (x,), (u,))[1]
 
-    def along(direction):
-        return lambda x: jax.jvp(loss, (x,), (direction,))[1]
-
-    gradient = jax.grad(loss)
     return {
         "gradients": jax.lax.map(gradient, near(x, u)),
         "forward_over_reverse": jax.jvp(gradient, (x,), (u,))[1],
-        "reverse_over_forward": jax.grad(along(u))(x),
+        "reverse_over_forward": jax.grad(along_u)(x),
         "reverse_over_reverse": jax.grad(lambda x: sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient(x), u))))(x),
-        "forward_over_forward": jax.jvp(along(u), (x,), (v,))[1],
+        "forward_over_forward": jax.jvp(along_u, (x,), (v,))[1],
+        # What loops forget of a rule of differentiation is forgotten here.
+        "in_a_loop": jax.jvp(gradient_in_a_loop, (x,), (u,))[1],
     }
 
 
@@ -88,7 +99,7 @@ def assert_modes_agree(case: Case, at_ties: bool) -> None:
     # The first is H u and the third its transpose, so that the Hessian is symmetric where they are equal.
     expected = found["forward_over_reverse"]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(expected))
-    for mode in ("reverse_over_forward", "reverse_over_reverse"):
+    for mode in ("reverse_over_forward", "reverse_over_reverse", "in_a_loop"):
         assert_near(found[mode], expected, 1e-9, f"{mode}, forward_over_reverse")
     assert_near(found["forward_over_forward"], dot(expected, v), 1e-9, "forward_over_forward, forward_over_reverse")
 
