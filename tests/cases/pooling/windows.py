@@ -66,6 +66,8 @@ def case(op, shape, label="", bad=(), batched=(), **options):
         oracle=functools.partial(pool, kind=kind, channels_last=channels_last, **known),
         # TensorFlow pools volumes in float32 only
         oracle_dtype="float32" if len(shape) == 5 else "float64",
+        # and sends the gradient to every tied cell of a volume
+        ties=len(shape) < 5 or kind == "avg",
         batched=batched,
         bad=bad,
     )
