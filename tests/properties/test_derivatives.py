@@ -1,17 +1,21 @@
 """Derivatives equal finite differences, and all modes and orders of composition equal each other."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from machinery.case import Case, cotangent
 from machinery.numbers import assert_near, directions, dot
 from machinery.programs import share
 from machinery.registry import DIFFERENTIABLE, differentiable_case, each
 
 STEP = 1e-5
+# Where derivatives are taken; all but the first are kinks of most ops that have any.
+POINTS: dict[str, Callable[[Case], Case]] = {"given": lambda case: case, "ties": Case.at_ties, "zeros": Case.at_zeros}
 
 
 def weights_of(results: list[jax.Array]) -> list[jax.Array]:
@@ -81,17 +85,19 @@ def program(case: Case):
 
 
 @share
-def derivatives(case: Case, at_ties: bool):
-    """The results of the program in float64, and its two directions."""
+def derivatives(case: Case, point: str):
+    """The results of the program in float64 at a point of :data:`POINTS`, and its two directions."""
     with jax.enable_x64(True):
-        x, rest = case.split((case.at_ties() if at_ties else case).cast(jnp.float64))
+        x, rest = case.split(POINTS[point](case).cast(jnp.float64))
         v, u = directions(x, seed=1), directions(x, seed=2)
         return jax.tree.map(np.asarray, program(case)(x, rest, v, u)), v, u
 
 
-def assert_modes_agree(case: Case, at_ties: bool) -> None:
+def assert_modes_agree(case: Case, point: str) -> None:
     """Reverse mode is the transpose of forward mode, and the Hessian is one and symmetric in all compositions."""
-    found, v, _ = derivatives(case, at_ties)
+    found, v, _ = derivatives(case, point)
+    first = [found["forward"], found["reverse"]]
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first))
     weights = [cotangent(leaf.shape) for leaf in found["forward"]]
     assert_near(dot(found["reverse"], v), dot(weights, found["forward"]), 1e-9, "reverse mode, forward mode")
     if case.order < 2:
@@ -106,23 +112,19 @@ def assert_modes_agree(case: Case, at_ties: bool) -> None:
 
 @differentiable_case
 def test_first_derivatives_are_finite_differences(case):
-    found, _, _ = derivatives(case, False)
+    found, _, _ = derivatives(case, "given")
     differences = [(y[1] - y[2]) / (2 * STEP) for y in found["results"]]
     assert_near(found["forward"], differences, 1e-6, "forward mode, finite differences")
 
 
 @each(case for case in DIFFERENTIABLE if case.order == 2)
 def test_second_derivatives_are_finite_differences_of_the_gradient(case):
-    found, _, _ = derivatives(case, False)
+    found, _, _ = derivatives(case, "given")
     differences = {name: (g[1] - g[2]) / (2 * STEP) for name, g in found["gradients"].items()}
     assert_near(found["forward_over_reverse"], differences, 1e-6, "forward over reverse mode, finite differences")
 
 
+@pytest.mark.parametrize("point", POINTS)
 @differentiable_case
-def test_modes_agree(case):
-    assert_modes_agree(case, at_ties=False)
-
-
-@differentiable_case
-def test_modes_agree_at_ties_and_kinks(case):
-    assert_modes_agree(case, at_ties=True)
+def test_derivatives_are_finite_and_all_modes_agree(case, point):
+    assert_modes_agree(case, point)
