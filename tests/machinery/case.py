@@ -40,8 +40,8 @@ class Case:
         oracle_gradient: Whether TensorFlow's gradient is right too.
         differentiable: The arguments to differentiate by; all floating ones unless given.
         order: The highest order of derivative that exists.
-        gradient_survives_rounding: Whether 16-bit gradients are near float64's. They are not where rounding makes equal,
-            or exchanges, the sums of which the largest gets all of the gradient.
+        gradient_survives_rounding: Whether 16-bit gradients are near float64's. They are not where rounding makes
+            equal, or exchanges, the sums of which the largest gets all of the gradient.
         batched: The arguments whose first axis is a batch of independent examples, also that of every result.
         batch_axis: The axis of that batch.
         independent: Whether each example's results depend on that example alone, which noise does not.

@@ -20,4 +20,4 @@ if _RELEASE < (0, 11):
     OPTIONS["xla_cpu_use_fusion_emitters"] = (False, True)
 
 FAST_FLAGS = [f"--{name}={str(fast).lower()}" for name, (fast, _) in OPTIONS.items()]
-DEFAULTS: dict[str, str | bool | int | float] = {name: default for name, (_, default) in OPTIONS.items()}
+DEFAULTS: dict[str, str | bool] = {name: str(default).lower() for name, (_, default) in OPTIONS.items()}
