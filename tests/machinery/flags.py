@@ -8,6 +8,7 @@ know, so a release without one of them shows at once.
 """
 
 import importlib.metadata
+from typing import Any
 
 _RELEASE = tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2])
 
@@ -20,4 +21,4 @@ if _RELEASE < (0, 11):
     OPTIONS["xla_cpu_use_fusion_emitters"] = (False, True)
 
 FAST_FLAGS = [f"--{name}={str(fast).lower()}" for name, (fast, _) in OPTIONS.items()]
-DEFAULTS: dict[str, str | bool] = {name: str(default).lower() for name, (_, default) in OPTIONS.items()}
+DEFAULTS: dict[str, Any] = {name: default for name, (_, default) in OPTIONS.items()}
