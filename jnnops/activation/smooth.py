@@ -132,8 +132,6 @@ def gelu(features: ArrayLike, approximate: bool = False) -> jax.Array:
     return _gelu_tanh(x) if check_choice("gelu", "approximate", approximate, (False, True)) else _gelu(x)
 
 
-@jax.jit
-@in_accumulation_dtype
 @jax.custom_jvp
 def _erfc(x: jax.Array) -> jax.Array:
     return jax.lax.erfc(x)
@@ -146,6 +144,8 @@ def _erfc_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[ja
     return _erfc(x), tangent * (-2 / jnp.pi**0.5) * jnp.exp(-x * x)
 
 
+@jax.jit
+@in_accumulation_dtype
 def _gelu(x: jax.Array) -> jax.Array:
     near = jnp.clip(x, -GELU_SATURATION, GELU_SATURATION)
     return jnp.where(x > GELU_SATURATION, x, 0.5 * near * _erfc(near * -(0.5**0.5)))
