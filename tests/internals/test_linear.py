@@ -123,7 +123,7 @@ class TestBatching:
                         jnp.stack([a, jnp.flip(a), a + 1]) if m else a for a, m in zip(arguments, mapped, strict=True)
                     ]
                     axes = [0 if m else None for m in mapped]
-                    actual = jax.vmap(functools.partial(f, **static), in_axes=axes)(*stacks)
+                    actual = jax.jit(jax.vmap(functools.partial(f, **static), in_axes=axes))(*stacks)
                     loop = [
                         f(*(stack[i] if m else stack for stack, m in zip(stacks, mapped, strict=True)), **static)  # pyright: ignore[reportArgumentType]
                         for i in range(3)

@@ -182,7 +182,7 @@ class TestBadSequences:
         result = op(x, 1, **given)
         assert jnp.isnan(result.output).all()
         assert getattr(result, f"{axis}_pooling_sequence").tolist() == sequence
-        np.testing.assert_array_equal(jax.grad(lambda x: op(x, 1, **given).output.sum())(x), jnp.zeros_like(x))
+        np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: op(x, 1, **given).output.sum()))(x), jnp.zeros_like(x))
 
     @every_op
     def test_give_the_lowest_integer(self, op):
@@ -220,7 +220,7 @@ class TestMaximum:
     @pytest.mark.parametrize("size", [(2, 2), (4, 13)])
     def test_gradient_goes_to_the_first_maximum(self, size):
         x = jnp.zeros((1, *size, 1)).at[0, 0, 0, 0].set(-1.0)
-        found = jax.grad(lambda x: pool_whole(nn.fractional_max_pool, x).sum())(x)
+        found = jax.jit(jax.grad(lambda x: pool_whole(nn.fractional_max_pool, x).sum()))(x)
         np.testing.assert_array_equal(found, jnp.zeros_like(x).at[0, 0, 1, 0].set(1.0))
 
     @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
@@ -241,7 +241,7 @@ class TestAverage:
 
         # all four regions have their maximum in the last cell
         x, weights = image([0.0, 0.0], [0.0, 1.0]), image([256.0, 1.0], [1.0, 1.0])
-        assert jax.grad(total)(x.astype(jnp.bfloat16))[0, 1, 1, 0] == jnp.bfloat16(259)
+        assert jax.jit(jax.grad(total))(x.astype(jnp.bfloat16))[0, 1, 1, 0] == jnp.bfloat16(259)
 
     @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16])
     def test_sums_of_small_integers_do_not_overflow(self, dtype):
