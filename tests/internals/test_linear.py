@@ -56,7 +56,7 @@ def call(geometry):
         (*size, in_channels, out_channels * groups),
         (2, *window.output_shape, out_channels * groups),
     )
-    return *(jnp.asarray(rng.standard_normal(shape)) for shape in shapes), {"window": window, "groups": groups}
+    return *(rng.standard_normal(shape) for shape in shapes), {"window": window, "groups": groups}
 
 
 def plain(x, w, window, groups):
@@ -72,36 +72,50 @@ def plain(x, w, window, groups):
     )
 
 
+def every_primitive(x, w, y, **static):
+    """The convolution and both of its gradients."""
+    return (
+        _linear.convolution(x, w, **static),
+        _linear.input_gradient(y, w, **static),
+        _linear.filter_gradient(x, y, **static),
+    )
+
+
 class TestAgainstLax:
     @every_geometry
     def test_values_and_gradients(self, geometry):
-        with jax.enable_x64(True):
-            x, w, y, static = call(geometry)
+        x, w, y, static = call(geometry)
+
+        @jax.jit
+        def both(x, w, y):
             expected, pull_back = jax.vjp(lambda x, w: plain(x, w, **static), x, w)
-            x_expected, w_expected = pull_back(y)
-            np.testing.assert_allclose(_linear.convolution(x, w, **static), expected, atol=1e-12)
-            np.testing.assert_allclose(_linear.input_gradient(y, w, **static), x_expected, atol=1e-12)
-            np.testing.assert_allclose(_linear.filter_gradient(x, y, **static), w_expected, atol=1e-12)
+            return every_primitive(x, w, y, **static), (expected, *pull_back(y))
+
+        with jax.enable_x64(True):
+            for actual, expected in zip(*both(x, w, y), strict=True):
+                np.testing.assert_allclose(actual, expected, atol=1e-12)
 
     @pytest.mark.parametrize("name", ["1d-groups"])
     def test_derivatives_of_each_primitive_to_second_order(self, name):
         with jax.enable_x64(True):
             x, w, y, static = call(GEOMETRIES[name])
-            for f, arguments in (
-                (_linear.convolution, (x, w)),
-                (_linear.input_gradient, (y, w)),
-                (_linear.filter_gradient, (x, y)),
-            ):
-                check_grads(jax.jit(functools.partial(f, **static)), arguments, order=2, atol=1e-5, rtol=1e-5)
+            f = jax.jit(functools.partial(every_primitive, **static))
+            check_grads(f, tuple(map(jnp.asarray, (x, w, y))), order=2, atol=1e-5, rtol=1e-5)
 
     def test_nothing_to_compute(self):
         for batch, cells in ((0, 4), (2, 1)):
             window = resolve_window("", input_shape=(cells, 4), size=(2, 2), strides=1, padding="VALID")
-            x, w = jnp.ones((batch, cells, 4, 3)), jnp.ones((2, 2, 3, 5))
-            y, pull_back = jax.vjp(lambda x, w, window=window: _linear.convolution(x, w, window), x, w)
+            x, w = np.ones((batch, cells, 4, 3), np.float32), np.ones((2, 2, 3, 5), np.float32)
+
+            @jax.jit
+            def both(x, w, window=window):
+                y, pull_back = jax.vjp(lambda x, w: _linear.convolution(x, w, window), x, w)
+                return y, pull_back(y)
+
+            y, gradients = both(x, w)
             assert y.shape == (batch, cells - 1, 3, 5)
-            for gradient, like in zip(pull_back(y), (x, w), strict=True):
-                np.testing.assert_array_equal(gradient, jnp.zeros_like(like))
+            for gradient, like in zip(gradients, (x, w), strict=True):
+                np.testing.assert_array_equal(gradient, np.zeros_like(like))
 
     def test_16_bits_are_summed_in_float32(self):
         window = resolve_window("", input_shape=(64, 64), size=(1, 1), strides=1, padding="VALID")
@@ -112,24 +126,28 @@ class TestAgainstLax:
 class TestBatching:
     @pytest.mark.parametrize("name", ["1d-groups"])
     def test_each_primitive_mapped_over_either_or_both(self, name):
-        with jax.enable_x64(True):
-            x, w, y, static = call(GEOMETRIES[name])
-            for f, arguments in (
+        x, w, y, static = call(GEOMETRIES[name])
+
+        def mapped_and_loop(f, arguments, mapped):
+            f = functools.partial(f, **static)
+            stacks = [jnp.stack([a, jnp.flip(a), a + 1]) if m else a for a, m in zip(arguments, mapped, strict=True)]
+            parts = [[stack[i] if m else stack for stack, m in zip(stacks, mapped, strict=True)] for i in range(3)]
+            axes = [0 if m else None for m in mapped]
+            return jax.vmap(f, in_axes=axes)(*stacks), jnp.stack([f(*part) for part in parts])
+
+        @jax.jit
+        def pairs(x, w, y):
+            calls = (
                 (_linear.convolution, (x, w)),
                 (_linear.input_gradient, (y, w)),
                 (_linear.filter_gradient, (x, y)),
-            ):
-                for mapped in ((True, False), (False, True), (True, True)):
-                    stacks = [
-                        jnp.stack([a, jnp.flip(a), a + 1]) if m else a for a, m in zip(arguments, mapped, strict=True)
-                    ]
-                    axes = [0 if m else None for m in mapped]
-                    actual = jax.vmap(functools.partial(f, **static), in_axes=axes)(*stacks)
-                    loop = [
-                        f(*(stack[i] if m else stack for stack, m in zip(stacks, mapped, strict=True)), **static)  # pyright: ignore[reportArgumentType]
-                        for i in range(3)
-                    ]
-                    np.testing.assert_allclose(actual, jnp.stack(loop), atol=1e-12)
+            )
+            which = ((True, False), (False, True), (True, True))
+            return [mapped_and_loop(*call, mapped) for call in calls for mapped in which]
+
+        with jax.enable_x64(True):
+            for actual, expected in pairs(x, w, y):
+                np.testing.assert_allclose(actual, expected, atol=1e-12)
 
 
 class TestLowering:

@@ -36,7 +36,7 @@ class TestKinks:
         assert derivative(lambda x: nn.crelu(x[None]).sum(), [0.0, 1.0, -1.0]) == [0, 1, -1]
 
     def test_softplus_second_derivative_at_zero(self):
-        assert jax.grad(jax.grad(nn.softplus))(0.0) == 0.25
+        assert jax.jit(jax.grad(jax.grad(nn.softplus)))(0.0) == 0.25
 
 
 class TestLimits:
@@ -65,7 +65,7 @@ class TestLimits:
         # huge finite values have a finite gradient, and so has -inf where the function is finite
         huge = float(jnp.finfo(dtype).max)
         points = jnp.array([-huge, huge] + ([-INF] if np.isfinite(low) else []), dtype)
-        assert jnp.isfinite(jax.vmap(jax.grad(f))(points)).all()
+        assert jnp.isfinite(jax.jit(jax.vmap(jax.grad(f)))(points)).all()
 
     def test_lower_tails_keep_their_digits(self):
         # log1p(exp(-30)) and -10 Phi(-10), to 6 digits
@@ -80,7 +80,7 @@ class TestLimits:
 
     def test_parametric_slope_gradient_is_finite_at_infinity(self):
         x = jnp.array([INF, 2.0, -3.0])
-        assert jax.grad(lambda slope: nn.leaky_relu(x, slope)[1:].sum())(0.5) == -3
+        assert jax.jit(jax.grad(lambda slope: nn.leaky_relu(x, slope)[1:].sum()))(0.5) == -3
 
 
 class TestIntegers:

@@ -46,32 +46,44 @@ class TestDraws:
         assert_follows(np.bincount(ids, minlength=1002), weights / weights.sum())
 
     def test_learned_unigram(self):
-        state = nn.LearnedUnigramState.from_counts(COUNTS)
+        state = jax.jit(nn.LearnedUnigramState.from_counts)(COUNTS)
         ids = nn.learned_unigram_candidate_sampler(TRUE, 2, DRAWS, False, 1000, state=state, key=KEY)[0]
         assert_follows(np.bincount(ids, minlength=1000), COUNTS / COUNTS.sum())
 
     def test_a_single_id(self):
-        state, table = nn.LearnedUnigramState.init(1), nn.UnigramTable.from_unigrams([2.0])
-        for sampled in (
-            nn.uniform_candidate_sampler(ZERO, 1, 3, False, 1, key=KEY),
-            nn.log_uniform_candidate_sampler(ZERO, 1, 3, False, 1, key=KEY),
-            nn.fixed_unigram_candidate_sampler(ZERO, 1, 3, False, 1, unigrams=table, key=KEY),
-            nn.learned_unigram_candidate_sampler(ZERO, 1, 3, False, 1, state=state, key=KEY),
-        ):
+        table = nn.UnigramTable.from_unigrams([2.0])
+
+        @jax.jit
+        def draws(key):
+            state = nn.LearnedUnigramState.init(1)
+            return (
+                nn.uniform_candidate_sampler(ZERO, 1, 3, False, 1, key=key),
+                nn.log_uniform_candidate_sampler(ZERO, 1, 3, False, 1, key=key),
+                nn.fixed_unigram_candidate_sampler(ZERO, 1, 3, False, 1, unigrams=table, key=key),
+                nn.learned_unigram_candidate_sampler(ZERO, 1, 3, False, 1, state=state, key=key),
+            ), nn.log_uniform_candidate_sampler(ZERO, 1, 1, True, 1, key=key)
+
+        repeated, unique = draws(KEY)
+        for sampled in repeated:
             assert sampled.sampled_candidates.tolist() == [0, 0, 0]
             np.testing.assert_allclose(sampled.true_expected_count, [[3]], rtol=1e-6)
-        assert nn.log_uniform_candidate_sampler(ZERO, 1, 1, True, 1, key=KEY)[2].tolist() == [1]
+        assert unique.sampled_expected_count.tolist() == [1]
 
 
 class TestArguments:
     def test_empty_batch(self):
         empty = np.zeros((0, 2), np.int32)
-        state = nn.LearnedUnigramState.init(9)
-        for sampled in (
-            nn.uniform_candidate_sampler(empty, 2, 3, False, 9, key=KEY),
-            nn.all_candidate_sampler(empty, 2, 3, True),
-            nn.learned_unigram_candidate_sampler(empty, 2, 3, False, 9, state=state, key=KEY),
-        ):
+
+        @jax.jit
+        def draws(key):
+            state = nn.LearnedUnigramState.init(9)
+            return (
+                nn.uniform_candidate_sampler(empty, 2, 3, False, 9, key=key),
+                nn.all_candidate_sampler(empty, 2, 3, True),
+                nn.learned_unigram_candidate_sampler(empty, 2, 3, False, 9, state=state, key=key),
+            )
+
+        for sampled in draws(KEY):
             assert sampled.true_expected_count.shape == (0, 2)
             assert sampled.sampled_candidates.shape == (3,)
 

@@ -56,14 +56,14 @@ class TestSoftmax:
             y = op(x)
             return jnp.sum(jnp.where(jnp.isfinite(y), y * weights, 0))
 
-        assert np.isfinite(jax.grad(total)(x)).all()
-        assert np.isfinite(jax.hessian(total)(x)).all()
+        assert np.isfinite(jax.jit(jax.grad(total))(x)).all()
+        assert np.isfinite(jax.jit(jax.hessian(total))(x)).all()
         assert np.isfinite(jax.jvp(jax.grad(total), (x,), (weights,))[1]).all()
 
     def test_gradient_where_all_are_ruled_out_is_zero(self):
         x = f32([[-INF, -INF], [0, 0]])
         weights = f32([[1, 2], [1, 2]])
-        gradient = jax.grad(lambda x: jnp.vdot(nn.softmax(x), weights))(x)
+        gradient = jax.jit(jax.grad(lambda x: jnp.vdot(nn.softmax(x), weights)))(x)
         assert gradient.tolist() == [[0, 0], [-0.25, 0.25]]
 
     def test_no_classes(self):
@@ -132,7 +132,7 @@ class TestSigmoidCrossEntropy:
         labels, zero = f32([0, 1, 0.25]), jnp.zeros(3)
         assert summed(sigmoid_loss, 1)(labels, zero).tolist() == [0.5, -0.5, 0.25]
         assert summed(weighted_loss, 1)(labels, zero, 3.0).tolist() == [0.5, -1.5, 0]
-        assert jax.vmap(jax.grad(jax.grad(sigmoid_loss, 1), 1))(labels, zero).tolist() == [0.25] * 3
+        assert jax.jit(jax.vmap(jax.grad(jax.grad(sigmoid_loss, 1), 1)))(labels, zero).tolist() == [0.25] * 3
 
     def test_pos_weight_may_be_a_python_int(self):
         assert weighted_loss(1.0, -100.0, 2) == 200
@@ -159,7 +159,9 @@ class TestSoftmaxCrossEntropy:
         by_labels, by_logits = summed(dense_loss, (0, 1))(labels, logits)
         assert by_labels.tolist() == [[0, 0]] * 3
         assert by_logits.tolist() == [[0, 0]] * 3
-        for hessian in jax.tree.leaves(jax.hessian(lambda *a: jnp.sum(dense_loss(*a)), (0, 1))(labels, logits)):
+        for hessian in jax.tree.leaves(
+            jax.jit(jax.hessian(lambda *a: jnp.sum(dense_loss(*a)), (0, 1)))(labels, logits)
+        ):
             assert np.isfinite(hessian).all()
 
     def test_ruled_out_class_with_a_label_is_infinite(self):
@@ -207,7 +209,7 @@ class TestSparseSoftmaxCrossEntropy:
         assert np.isnan(expected_loss).tolist() == [True, True, False]
         np.testing.assert_allclose(sparse_loss(labels, logits), expected_loss, rtol=1e-6)
         weights = f32(oracle.cotangent((3,)))
-        gradient = jax.grad(lambda x: jnp.vdot(sparse_loss(labels, x), weights))(logits)
+        gradient = jax.jit(jax.grad(lambda x: jnp.vdot(sparse_loss(labels, x), weights)))(logits)
         np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-6)
 
     def test_checkify_reports_labels_out_of_range(self):

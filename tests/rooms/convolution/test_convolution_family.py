@@ -66,7 +66,7 @@ class TestTranspose:
             return total + jax.grad(loss)(w, x), None
 
         scanned = jax.jit(lambda x: jax.lax.scan(step, jnp.zeros_like(w), x)[0])(x)
-        np.testing.assert_array_equal(scanned, sum(jax.grad(loss)(w, part) for part in x))
+        np.testing.assert_array_equal(scanned, sum(jax.jit(jax.grad(loss))(w, part) for part in x))
 
 
 class TestGradients:

@@ -60,12 +60,12 @@ class TestPytree:
         assert [leaf.shape for leaf in jax.tree.leaves(network(KEYS[0]))] == [(3, 3, 2, 4), (4,), (4, 3), (3,)]
 
     def test_an_ensemble_by_vmap_equals_a_loop(self):
-        ensemble = jax.vmap(network)(KEYS)
-        actual = jax.vmap(lambda model: model(IMAGES))(ensemble)
+        ensemble = jax.jit(jax.vmap(network))(KEYS)
+        actual = jax.jit(jax.vmap(lambda model: model(IMAGES)))(ensemble)
         np.testing.assert_allclose(actual, jnp.stack([network(key)(IMAGES) for key in KEYS]), rtol=1e-5, atol=1e-6)
 
     def test_layers_scanned_over_depth_equal_a_loop(self):
-        stack = jax.vmap(lambda key: layers.Dense.init(3, 3, key=key))(KEYS)
+        stack = jax.jit(jax.vmap(lambda key: layers.Dense.init(3, 3, key=key)))(KEYS)
         x = jnp.asarray(normal(2, 3), jnp.float32)
         actual, _ = jax.lax.scan(lambda x, dense: (nn.tanh(dense(x)), None), x, stack)
         expected = functools.reduce(lambda x, key: nn.tanh(layers.Dense.init(3, 3, key=key)(x)), KEYS, x)
@@ -134,7 +134,7 @@ class TestEmbedding:
         model: Any = layers.Sequential.init(
             layers.Embedding.init(7, 4, key=KEYS[0]), layers.Dense.init(4, 3, key=KEYS[1])
         )
-        gradient = jax.grad(lambda m: jnp.sum(m([[1, 2], [2, 2]]) ** 2))(model)
+        gradient = jax.jit(jax.grad(lambda m: jnp.sum(m([[1, 2], [2, 2]]) ** 2)))(model)
         rows = jnp.any(jax.tree.leaves(gradient)[0] != 0, axis=1)
         assert rows.tolist() == [False, True, True, False, False, False, False]
 

@@ -160,7 +160,7 @@ class TestSynchronised:
         state = BN.init_state()
         f = functools.partial(loss_and_state, axis_name=axis_name)
         parts = X.reshape(4, 2, 2, 3)
-        y, states = jax.vmap(f, in_axes=(None, 0, None), axis_name="batch")(BN, parts, state)
+        y, states = jax.jit(jax.vmap(f, in_axes=(None, 0, None), axis_name="batch"))(BN, parts, state)
         expected, expected_state = loss_and_state(BN, X, state)
         assert_close(y.reshape(X.shape), expected)
         assert_close(jax.tree.map(lambda leaf: leaf[3], states), expected_state)
@@ -168,6 +168,8 @@ class TestSynchronised:
     def test_variance_does_not_cancel_where_the_mean_is_large(self):
         x = X + 1e4
         parts = x.reshape(4, 2, 2, 3)
-        _, states = jax.vmap(lambda x: BN(x, BN.init_state(), training=True, axis_name="i"), axis_name="i")(parts)
+        _, states = jax.jit(jax.vmap(lambda x: BN(x, BN.init_state(), training=True, axis_name="i"), axis_name="i"))(
+            parts
+        )
         unbiased = np.asarray(x, np.float64).reshape(16, 3).var(0, ddof=1)
         np.testing.assert_allclose(states.variance[0], 0.75 + 0.25 * unbiased, rtol=2e-3)

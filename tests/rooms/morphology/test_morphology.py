@@ -16,11 +16,11 @@ INF, NAN = np.inf, np.nan
 
 
 def row(*values, dtype=jnp.float32):
-    return jnp.array(values, dtype).reshape(1, 1, -1, 1)
+    return jax.device_put(np.array(values, dtype).reshape(1, 1, -1, 1))
 
 
 def flat(*values, dtype=jnp.float32):
-    return jnp.array(values, dtype).reshape(1, -1, 1)
+    return jax.device_put(np.array(values, dtype).reshape(1, -1, 1))
 
 
 def image(shape=(9, 10), seed=0):
@@ -30,6 +30,17 @@ def image(shape=(9, 10), seed=0):
 def on_image(op, x, f, *args, **options):
     """One image of one channel."""
     return np.asarray(op(x[None, :, :, None], f[:, :, None], *args, **options))[0, :, :, 0]
+
+
+def value_and_ones_pulled_back(f, *arguments):
+    """The value, and the gradients of its sum by all arguments, from one program."""
+
+    @jax.jit
+    def both(*arguments):
+        y, pull = jax.vjp(f, *arguments)
+        return y, pull(jnp.ones_like(y))
+
+    return both(*arguments)
 
 
 def loop(x, f, strides, pads, dilations, *, erode):
@@ -81,10 +92,14 @@ class TestWindows:
         def ours(x, f):
             return (nn.erosion2d if erode else nn.dilation2d)(x, f, strides, padding, dilations=dilations)
 
-        y, pull = jax.vjp(ours, *arrays.values())
+        @jax.jit
+        def value_and_gradients(x, f):
+            y, pull = jax.vjp(ours, x, f)
+            return y, pull(oracle.cotangent(y.shape).astype(y.dtype))
+
+        y, gradients = value_and_gradients(**arrays)
         np.testing.assert_array_equal(y, oracle.values(theirs, arrays)[0])
-        expected = oracle.gradients(theirs, arrays, ["x", "f"])
-        for actual, wanted in zip(pull(jnp.asarray(oracle.cotangent(y.shape), y.dtype)), expected, strict=True):
+        for actual, wanted in zip(gradients, oracle.gradients(theirs, arrays, ["x", "f"]), strict=True):
             np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("op", [nn.dilation2d, nn.erosion2d])
@@ -94,7 +109,7 @@ class TestWindows:
         weights = image((12, 80), seed=2)[None, :, :, None]
 
         def gradients(rows, columns):
-            padded = jnp.pad(f, ((rows, rows), (columns, columns)), constant_values=-INF)[:, :, None]
+            padded = np.pad(f, ((rows, rows), (columns, columns)), constant_values=-INF)[:, :, None]
             pads = [(rows + 1, rows + 1), (columns, columns + 1)]
             gx, gf = jax.grad(lambda x, f: jnp.sum(op(x, f, 1, pads) * weights), (0, 1))(x, padded)
             return gx, gf[rows : rows + 3, columns : columns + 2]
@@ -108,13 +123,13 @@ class TestWindows:
         for dtype in (jnp.float32, jnp.bfloat16, jnp.int8, jnp.uint8):
             info = jnp.finfo(dtype) if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype)
             x, f = row(3, dtype=dtype), flat(1, 1, dtype=dtype)
-            assert nn.dilation2d(x, f, 1, "SAME", dilations=2).ravel()[0] == info.min
-            assert nn.erosion2d(x, f, 1, "SAME", dilations=2).ravel()[0] == info.max
+            assert np.ravel(nn.dilation2d(x, f, 1, "SAME", dilations=2))[0] == info.min
+            assert np.ravel(nn.erosion2d(x, f, 1, "SAME", dilations=2))[0] == info.max
 
     def test_a_window_of_padding_only_has_no_gradient(self):
         x, f = row(3.0), flat(1.0, 1.0)
-        for g in jax.grad(lambda x, f: nn.dilation2d(x, f, 1, "SAME", dilations=2).sum(), (0, 1))(x, f):
-            np.testing.assert_array_equal(g, jnp.zeros_like(g))
+        for g in jax.jit(jax.grad(lambda x, f: nn.dilation2d(x, f, 1, "SAME", dilations=2).sum(), (0, 1)))(x, f):
+            assert not np.any(g)
 
     def test_no_window_fits(self):
         assert nn.dilation2d(row(1.0, 2.0), flat(0.0, 0.0, 0.0), 1, "VALID").shape == (1, 1, 0, 1)
@@ -124,16 +139,16 @@ class TestExtremum:
     def test_nan_is_the_extremum(self):
         x = row(1.0, NAN, 2.0, 3.0)
         for op in (nn.dilation2d, nn.erosion2d):
-            y, pull = jax.vjp(lambda x, op=op: op(x, flat(0.0, 0.0), 1, "VALID"), x)
+            y, gradient = value_and_ones_pulled_back(lambda x, op=op: op(x, flat(0.0, 0.0), 1, "VALID"), x)
             assert np.isnan(y).ravel().tolist() == [True, True, False]
-            assert pull(jnp.ones_like(y))[0].ravel()[1] == 2
+            assert np.ravel(gradient[0])[1] == 2
 
     def test_infinities_stay(self):
         assert nn.dilation2d(row(-INF, -INF), flat(0.0, 0.0, 0.0), 1, "SAME").ravel().tolist() == [-INF, -INF]
         assert nn.erosion2d(row(INF, INF), flat(0.0, 0.0, 0.0), 1, "SAME").ravel().tolist() == [INF, INF]
 
     def test_gradient_of_minus_infinity_goes_to_a_cell_of_the_image(self):
-        g = jax.grad(lambda x: nn.dilation2d(x, flat(0.0, 0.0, 0.0), 1, "SAME").sum())(row(-INF, -INF))
+        g = jax.jit(jax.grad(lambda x: nn.dilation2d(x, flat(0.0, 0.0, 0.0), 1, "SAME").sum()))(row(-INF, -INF))
         assert g.ravel().tolist() == [2, 0]
 
     def test_cells_of_minus_infinity_do_not_belong_to_the_element(self):
@@ -163,7 +178,7 @@ class TestExtremum:
 
     def test_second_derivative_is_that_of_what_comes_after(self):
         x, f = row(1.0, 5.0, 2.0), flat(0.5, 0.0)
-        hessian = jax.hessian(lambda f: jnp.sum(nn.dilation2d(x, f, 1, "VALID") ** 2))(f)
+        hessian = jax.jit(jax.hessian(lambda f: jnp.sum(nn.dilation2d(x, f, 1, "VALID") ** 2)))(f)
         np.testing.assert_allclose(hessian.reshape(2, 2), [[2, 0], [0, 2]])
 
 
@@ -246,15 +261,15 @@ class TestReconstruction:
 
     def test_gradient_goes_to_the_marker_that_floods_and_the_mask_that_cuts(self):
         marker, mask = row(2.0, 0.0, 0.0, 0.0), row(9.0, 9.0, 1.0, 9.0)
-        y, pull = jax.vjp(lambda a, b: nn.reconstruct2d(a, b, steps=5), marker, mask)
-        assert y.ravel().tolist() == [2, 2, 1, 1]
-        found = [g.ravel().tolist() for g in pull(jnp.ones_like(y))]
+        y, gradients = value_and_ones_pulled_back(lambda a, b: nn.reconstruct2d(a, b, steps=5), marker, mask)
+        assert np.ravel(y).tolist() == [2, 2, 1, 1]
+        found = [np.ravel(g).tolist() for g in gradients]
         assert found == [[2, 0, 0, 0], [0, 0, 2, 0]]
 
     def test_forward_mode_runs_until_nothing_changes(self):
         marker, mask = row(2.0, 0.0, 0.0, 0.0), row(9.0, 9.0, 1.0, 9.0)
-        _, tangent = jax.jvp(lambda a: nn.reconstruct2d(a, mask), (marker,), (jnp.ones_like(marker),))
-        assert tangent.ravel().tolist() == [1, 1, 0, 0]
+        derivative = jax.jit(lambda a, tangent: jax.jvp(lambda a: nn.reconstruct2d(a, mask), (a,), (tangent,))[1])
+        assert np.ravel(derivative(marker, np.ones_like(marker))).tolist() == [1, 1, 0, 0]
 
     def test_a_structuring_element_slopes(self):
         slope = flat(-1.0, 0.0, -1.0)

@@ -26,19 +26,19 @@ class TestL2Normalize:
         assert nn.l2_normalize(jnp.zeros(3)).tolist() == [0, 0, 0]
         expected = oracle.gradients(lambda tf, x: tf.nn.l2_normalize(x), {"x": np.zeros(3, np.float32)}, ["x"])[0]
         weights = f32(oracle.cotangent((3,)))
-        gradient = jax.grad(lambda x: jnp.vdot(nn.l2_normalize(x), weights))(jnp.zeros(3))
+        gradient = jax.jit(jax.grad(lambda x: jnp.vdot(nn.l2_normalize(x), weights)))(jnp.zeros(3))
         np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
     @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
     def test_derivatives_at_zero_are_finite(self, dtype):
         zero = jnp.zeros(3, dtype)
         assert nn.l2_normalize(zero).tolist() == [0, 0, 0]
-        assert np.isfinite(jax.grad(norm_sum)(zero)).all()
-        assert np.isfinite(jax.hessian(norm_sum)(zero)).all()
+        assert np.isfinite(jax.jit(jax.grad(norm_sum))(zero)).all()
+        assert np.isfinite(jax.jit(jax.hessian(norm_sum))(zero)).all()
 
     def test_gradient_at_the_kink_is_that_of_longer_vectors(self):
         kink = f32([2, 0])
-        np.testing.assert_array_equal(jax.grad(lambda x: norm_sum(x, epsilon=4.0))(kink), f32([0, 0.5]))
+        np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: norm_sum(x, epsilon=4.0)))(kink), f32([0, 0.5]))
 
     @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
     def test_squares_of_16_bits_neither_overflow_nor_vanish(self, dtype):
@@ -51,7 +51,7 @@ class TestL2Normalize:
         x = np.array([[1e-7, 0], [1e-30, 1e-30], [1e18, 1e18], [1e30, 1]], np.float32)
         expected = oracle.values(lambda tf, x: tf.nn.l2_normalize(x, 1), {"x": x})[0]
         np.testing.assert_allclose(nn.l2_normalize(x, axis=1), expected, rtol=1e-6)
-        assert np.isfinite(jax.grad(lambda x: norm_sum(x, axis=1))(x)).all()
+        assert np.isfinite(jax.jit(jax.grad(lambda x: norm_sum(x, axis=1)))(x)).all()
 
     def test_nan_and_infinity_propagate(self):
         assert np.isnan(nn.l2_normalize(f32([NAN, 1]))).all()
@@ -113,7 +113,7 @@ class TestMoments:
 
     def test_infinite_mean_has_a_finite_gradient(self):
         # What is masked by a zero cotangent stays masked.
-        gradient = jax.grad(lambda x: nn.moments(x, 0).mean)(f32([INF, 1]))
+        gradient = jax.jit(jax.grad(lambda x: nn.moments(x, 0).mean))(f32([INF, 1]))
         assert gradient.tolist() == [0.5, 0.5]
 
 
@@ -161,7 +161,7 @@ class TestFusedBatchNorm:
         def total(chosen):
             return jnp.vdot(nn.fused_batch_norm(**{**arrays, **chosen}, is_training=is_training).y, weights)
 
-        actual = jax.grad(total)({name: arrays[name] for name in names})
+        actual = jax.jit(jax.grad(total))({name: arrays[name] for name in names})
         for name, gradient in zip(names, expected, strict=True):
             np.testing.assert_allclose(actual[name], gradient, rtol=1e-4, atol=1e-5, err_msg=name)
 

@@ -74,7 +74,9 @@ class TestTransforms:
 
     def test_ensemble_of_cells_is_a_vmap(self):
         keys = jax.random.split(jax.random.key(0), 3)
-        cells = jax.vmap(lambda key: nn.layers.LSTMCell.init(FEATURES, UNITS, use_peepholes=True, key=key))(keys)
+        cells = jax.jit(jax.vmap(lambda key: nn.layers.LSTMCell.init(FEATURES, UNITS, use_peepholes=True, key=key)))(
+            keys
+        )
         run = jax.jit(jax.vmap(nn.dynamic_rnn, in_axes=(0, None, None)))
         actual = run(cells, jnp.float32(INPUTS), jnp.array(SOME))
         for i in range(3):
@@ -84,7 +86,7 @@ class TestTransforms:
 
     def test_ensemble_of_cells_sharded_over_devices(self):
         keys = jax.random.split(jax.random.key(0), 8)
-        cells = jax.vmap(lambda key: nn.layers.BasicRNNCell.init(FEATURES, UNITS, key=key))(keys)
+        cells = jax.jit(jax.vmap(lambda key: nn.layers.BasicRNNCell.init(FEATURES, UNITS, key=key)))(keys)
         mesh = jax.make_mesh((8,), ("model",), axis_types=(jax.sharding.AxisType.Auto,))
 
         def run(cells, inputs):

@@ -71,7 +71,7 @@ class TestShards:
         with jax.enable_x64(True):
             np.testing.assert_allclose(ours(**given), oracle.values(theirs, given)[0], rtol=1e-12)
             weight = oracle.cotangent((6,))
-            found = jax.grad(lambda given: jnp.vdot(ours(**given), weight))(given)
+            found = jax.jit(jax.grad(lambda given: jnp.vdot(ours(**given), weight)))(given)
             for name, expected in zip(given, oracle.gradients(theirs, given, list(given)), strict=True):
                 np.testing.assert_allclose(found[name], expected, rtol=1e-11, atol=1e-13)
 
@@ -124,9 +124,9 @@ class TestHits:
             return jnp.sum(op(weights, biases, labels, inputs, 2, NUM_CLASSES, 1, sampled, True))
 
         floats = given["weights"], given["biases"], given["inputs"]
-        for gradient in jax.grad(total, (0, 1, 2))(*floats):
+        for gradient in jax.jit(jax.grad(total, (0, 1, 2)))(*floats):
             assert np.isfinite(gradient).all()
-        for leaf in jax.tree.leaves(jax.hessian(total, (0, 1, 2))(*floats)):
+        for leaf in jax.tree.leaves(jax.jit(jax.hessian(total, (0, 1, 2)))(*floats)):
             assert np.isfinite(leaf).all()
 
 
@@ -146,9 +146,9 @@ class TestLabelsOutOfRange:
 
         names = ("weights", "biases", "inputs")
         with_it, without = (
-            jax.grad(lambda floats, given=given, sampled=sampled: total({**given, **floats}, sampled), has_aux=True)(
-                {name: given[name] for name in names}
-            )
+            jax.jit(
+                jax.grad(lambda floats, given=given, sampled=sampled: total({**given, **floats}, sampled), has_aux=True)
+            )({name: given[name] for name in names})
             for given, sampled in ((given, sampled), (rest, (sampled[0], sampled[1][1:], sampled[2])))
         )
         assert np.isnan(with_it[1]).tolist() == [True] + [False] * 5
@@ -161,9 +161,11 @@ class TestLabelsOutOfRange:
     def test_drawn_candidates_do_not_make_it_finite(self, op):
         given = f32(arrays(num_true=1)[0])
         given["labels"][0] = NUM_CLASSES
-        loss, gradient = jax.value_and_grad(
-            lambda weights: jnp.nansum(
-                op(**{**given, "weights": weights}, num_sampled=7, num_classes=NUM_CLASSES, key=KEY)
+        loss, gradient = jax.jit(
+            jax.value_and_grad(
+                lambda weights: jnp.nansum(
+                    op(**{**given, "weights": weights}, num_sampled=7, num_classes=NUM_CLASSES, key=KEY)
+                )
             )
         )(given["weights"])
         assert np.isfinite(loss)
@@ -200,7 +202,7 @@ class TestFullLoss:
         np.testing.assert_allclose(sampled_loss(**given), full_loss(**given), rtol=1e-5)
         weight = oracle.cotangent((6,)).astype(np.float32)
         actual, expected = (
-            jax.grad(lambda given, loss=loss: jnp.vdot(loss(**given), weight))(given)
+            jax.jit(jax.grad(lambda given, loss=loss: jnp.vdot(loss(**given), weight)))(given)
             for loss in (sampled_loss, full_loss)
         )
         for name in given:
@@ -280,7 +282,7 @@ class TestSampledValues:
                 op(**f32(given), num_sampled=7, num_classes=NUM_CLASSES, num_true=2, sampled_values=(ids, *counts))
             )
 
-        for gradient in jax.grad(total)([jnp.asarray(count, jnp.float32) for count in counts]):
+        for gradient in jax.jit(jax.grad(total))([jnp.asarray(count, jnp.float32) for count in counts]):
             assert not gradient.any()
 
     @both

@@ -157,7 +157,7 @@ class TestLazy:
 
         models = [parameters(), jax.tree.map(lambda leaf: 2 * leaf, parameters())]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
-        actual = jax.jit(jax.vmap(step))(stacked, jax.vmap(optimizer.init)(stacked), jnp.stack(STEPS[:2]))
+        actual = jax.jit(jax.vmap(step))(stacked, jax.jit(jax.vmap(optimizer.init))(stacked), jnp.stack(STEPS[:2]))
         one = jax.jit(lambda params, ids: step(params, optimizer.init(params), ids))
         for index in range(2):
             expected = one(models[index], STEPS[index])

@@ -58,9 +58,10 @@ class TestInPlace:
             size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
             return memory, size
 
-        (small, _), (large, size) = compiled(10_000), compiled(100_000)
-        assert large.temp_size_in_bytes == small.temp_size_in_bytes < 2**20
-        assert large.alias_size_in_bytes >= size
+        # even one byte for each row would be more
+        memory, size = compiled(2**20)
+        assert memory.temp_size_in_bytes < 2**20
+        assert memory.alias_size_in_bytes >= size
 
     def test_training_in_a_scan_equals_a_loop(self):
         optimizer = lazy(relaxed(optax.adam(0.1)), tables=tables)
