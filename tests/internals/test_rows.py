@@ -49,9 +49,15 @@ class TestValues:
     def test_are_those_of_a_loop(self, row_shape, ids):
         ids = np.asarray(ids)
         table = normal(5, *row_shape).astype(np.float32)
-        np.testing.assert_array_equal(take_rows(jnp.asarray(table), jnp.asarray(ids)), taken(table, ids))
         rows = normal(*ids.shape, *row_shape, seed=1).astype(np.float32)
-        np.testing.assert_allclose(add_rows(jnp.asarray(rows), jnp.asarray(ids), 5), added(rows, ids, 5), rtol=1e-6)
+
+        @jax.jit
+        def both(table, rows, ids):
+            return take_rows(table, ids), add_rows(rows, ids, 5)
+
+        found_rows, found_table = both(table, rows, ids)
+        np.testing.assert_array_equal(found_rows, taken(table, ids))
+        np.testing.assert_allclose(found_table, added(rows, ids, 5), rtol=1e-6)
 
     def test_a_table_without_rows(self):
         table, ids = jnp.zeros((0, 3)), jnp.asarray(IDS)
@@ -120,16 +126,16 @@ class TestPrecision:
 
 class TestDerivatives:
     # rows of a table, and numbers of a vector such as the biases of a sampled loss
-    @pytest.mark.parametrize("primitive", ["take_rows", "add_rows"])
     @pytest.mark.parametrize("row_shape", [(), (3,)])
-    def test_to_second_order_in_both_modes(self, primitive, row_shape):
+    def test_of_both_to_second_order_in_both_modes(self, row_shape):
         ids = jnp.asarray(IDS)
+
+        def both(table, rows):
+            return jnp.sin(take_rows(table, ids)), jnp.sin(add_rows(rows, ids, 5))
+
         with jax.enable_x64(True):
-            if primitive == "take_rows":
-                f, x = lambda table: jnp.sin(take_rows(table, ids)), normal(5, *row_shape)
-            else:
-                f, x = lambda rows: jnp.sin(add_rows(rows, ids, 5)), normal(2, 3, *row_shape)
-            check_grads(jax.jit(f), (jnp.asarray(x),), order=2, atol=1e-4, rtol=1e-4)
+            given = jnp.asarray(normal(5, *row_shape)), jnp.asarray(normal(2, 3, *row_shape))
+            check_grads(jax.jit(both), given, order=2, atol=1e-4, rtol=1e-4)
 
     def test_each_is_the_transpose_of_the_other(self):
         ids, table, rows = jnp.asarray(IDS), jnp.asarray(TABLE, jnp.float32), jnp.asarray(ROWS, jnp.float32)
@@ -172,13 +178,20 @@ class TestBatching:
         def part(array, axis, number):
             return array if axis is None else jnp.take(array, number, axis)
 
-        pair: Any = ((take_rows, TABLE), (functools.partial(add_rows, num_rows=5), ROWS))
-        for f, first in pair:
-            arrays = [stack(array, axis) for array, axis in zip((first, IDS), axes, strict=True)]
-            for out_axis in (0, 1):
-                actual = jax.jit(jax.vmap(f, axes, out_axis))(*arrays)
-                loop = [f(*map(part, arrays, axes, (number, number))) for number in range(3)]
-                np.testing.assert_allclose(actual, jnp.stack(loop, out_axis), rtol=1e-6)
+        pair: Any = (take_rows, functools.partial(add_rows, num_rows=5))
+
+        def mapped_and_loops(f, out_axis, *arrays):
+            loop = [f(*map(part, arrays, axes, (number, number))) for number in range(3)]
+            return jax.vmap(f, axes, out_axis)(*arrays), jnp.stack(loop, out_axis)
+
+        @jax.jit
+        def results(ids, *firsts):
+            stacks = [[stack(array, axis) for array, axis in zip((first, ids), axes, strict=True)] for first in firsts]
+            calls = zip(pair, stacks, strict=True)
+            return [mapped_and_loops(f, out_axis, *arrays) for f, arrays in calls for out_axis in (0, 1)]
+
+        for actual, expected in results(IDS, TABLE, ROWS):
+            np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
     def test_twice(self):
         tables, ids = jnp.asarray(normal(2, 4, 5, 3), jnp.float32), jnp.stack([jnp.asarray(IDS)] * 4)
@@ -212,10 +225,19 @@ class TestSharding:
             in_specs=(PartitionSpec(), PartitionSpec("devices")),
             out_specs=PartitionSpec("devices"),
         )
-        np.testing.assert_array_equal(jax.jit(sharded)(table, ids), take_rows(table, ids))
-        for mode in (jax.grad, jax.hessian):
-            actual = jax.jit(mode(lambda table: total(sharded(table, ids))))(table)
-            np.testing.assert_allclose(actual, mode(lambda table: total(take_rows(table, ids)))(table), atol=1e-5)
+
+        def rows_and_derivatives(f):
+            @jax.jit
+            def run(table):
+                derivatives = [mode(lambda table: total(f(table, ids)))(table) for mode in (jax.grad, jax.hessian)]
+                return f(table, ids), *derivatives
+
+            return run(table)
+
+        (rows, *derivatives), (expected, *expected_derivatives) = map(rows_and_derivatives, (sharded, take_rows))
+        np.testing.assert_array_equal(rows, expected)
+        for pair in zip(derivatives, expected_derivatives, strict=True):
+            np.testing.assert_allclose(*pair, atol=1e-5)
 
     @pytest.mark.parametrize(("num_rows", "features", "num_ids"), [(0, 3, 16), (5, 3, 0), (5, 0, 16)])
     def test_nothing_to_look_up(self, num_rows, features, num_ids):

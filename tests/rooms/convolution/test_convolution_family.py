@@ -15,11 +15,12 @@ def integers(*shape, seed=0):
 
 def sizes_that_give(outputs, window, stride, dilation, padding):
     """Every input size of which a convolution gives ``outputs`` cells, found by trying all."""
-    x, w = jnp.zeros((1, 1, 1)), jnp.zeros((window, 1, 1))
+    w = jax.ShapeDtypeStruct((window, 1, 1), jnp.float32)
     found = []
     for size in range(1, 40):
+        x = jax.ShapeDtypeStruct((1, size, 1), jnp.float32)
         try:
-            y = jax.eval_shape(lambda x: nn.conv1d(x, w, stride, padding, dilations=dilation), x.repeat(size, 1))
+            y = jax.eval_shape(lambda x, w: nn.conv1d(x, w, stride, padding, dilations=dilation), x, w)
         except ValueError:
             continue
         if y.shape[1] == outputs:
@@ -34,10 +35,15 @@ class TestTranspose:
         y, w = integers(2, 4, 3), integers(window, 2, 3, seed=1)
         possible = sizes_that_give(4, window, stride, dilation, padding)
         assert len(possible) == stride
+
+        @jax.jit
+        def both(x, y):
+            transposed = nn.conv1d_transpose(y, w, x.shape, stride, padding, dilations=dilation)
+            return nn.conv1d(x, w, stride, padding, dilations=dilation), transposed
+
         for size in possible:
             x = integers(2, size, 2, seed=2)
-            transposed = nn.conv1d_transpose(y, w, (2, size, 2), stride, padding, dilations=dilation)
-            convolved = nn.conv1d(x, w, stride, padding, dilations=dilation)
+            convolved, transposed = both(x, y)
             assert np.vdot(convolved, y) == np.vdot(x, transposed)
         span = f"{possible[0]} to {possible[-1]}" if stride > 1 else f"{possible[0]}"
         for size in (possible[0] - 1, possible[-1] + 1):
@@ -69,24 +75,29 @@ class TestTranspose:
         np.testing.assert_array_equal(scanned, sum(jax.jit(jax.grad(loss))(w, part) for part in x))
 
 
+def pulled_back(f, x, w, y):
+    """The gradients by ``x`` and ``w`` of a convolution, from one program."""
+    return jax.jit(lambda x, w, y: jax.vjp(f, x, w)[1](y))(x, w, y)
+
+
 class TestGradients:
     def test_of_2d_are_those_of_vjp(self):
         x, w, y = integers(2, 5, 6, 4), integers(3, 2, 2, 6, seed=1), integers(2, 3, 3, 6, seed=2)
-        expected = jax.vjp(lambda x, w: nn.conv2d(x, w, 2, "SAME"), x, w)[1](y)
+        expected = pulled_back(lambda x, w: nn.conv2d(x, w, 2, "SAME"), x, w, y)
         np.testing.assert_array_equal(nn.conv2d_backprop_input(x.shape, w, y, 2, "SAME"), expected[0])
         np.testing.assert_array_equal(nn.conv2d_backprop_filter(x, w.shape, y, 2, "SAME"), expected[1])
 
     def test_of_3d_are_those_of_vjp(self):
         x, w, y = integers(1, 4, 3, 3, 2), integers(2, 2, 1, 2, 3, seed=1), integers(1, 2, 3, 2, 3, seed=2)
         strides = (2, 1, 2)
-        expected = jax.vjp(lambda x, w: nn.conv3d(x, w, strides, "SAME"), x, w)[1](y)
+        expected = pulled_back(lambda x, w: nn.conv3d(x, w, strides, "SAME"), x, w, y)
         np.testing.assert_array_equal(nn.conv3d_backprop_input(x.shape, w, y, strides, "SAME"), expected[0])
         np.testing.assert_array_equal(nn.conv3d_backprop_filter(x, w.shape, y, strides, "SAME"), expected[1])
 
     @pytest.mark.parametrize("batch", [2, 11])
     def test_of_depthwise_are_those_of_vjp(self, batch):
         x, w, y = integers(batch, 5, 6, 3), integers(3, 2, 3, 2, seed=1), integers(batch, 3, 3, 6, seed=2)
-        expected = jax.vjp(lambda x, w: nn.depthwise_conv2d(x, w, 2, "SAME"), x, w)[1](y)
+        expected = pulled_back(lambda x, w: nn.depthwise_conv2d(x, w, 2, "SAME"), x, w, y)
         np.testing.assert_array_equal(nn.depthwise_conv2d_backprop_input(x.shape, w, y, 2, "SAME"), expected[0])
         np.testing.assert_array_equal(nn.depthwise_conv2d_backprop_filter(x, w.shape, y, 2, "SAME"), expected[1])
 
@@ -121,13 +132,16 @@ class TestDepthwise:
 class TestIntegers:
     @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
     def test_are_summed_in_int32(self, dtype):
-        x, w = jnp.full((1, 3, 3, 2), 100, dtype), jnp.full((3, 3, 2, 1), 100, dtype)
-        results = [
-            nn.conv2d_transpose(x, w.reshape(3, 3, 1, 2), (5, 5), 1, "VALID")[0, 2:3, 2:3],
-            nn.depthwise_conv2d(x, w, 1, "VALID"),
-            nn.conv2d_backprop_filter(x, (1, 1, 2, 2), x, 1, "VALID"),
-            nn.atrous_conv2d(x, w, 1, "VALID"),
-        ]
+        @jax.jit
+        def convolve(x, w):
+            return [
+                nn.conv2d_transpose(x, w.reshape(3, 3, 1, 2), (5, 5), 1, "VALID")[0, 2:3, 2:3],
+                nn.depthwise_conv2d(x, w, 1, "VALID"),
+                nn.conv2d_backprop_filter(x, (1, 1, 2, 2), x, 1, "VALID"),
+                nn.atrous_conv2d(x, w, 1, "VALID"),
+            ]
+
+        results = convolve(np.full((1, 3, 3, 2), 100, dtype), np.full((3, 3, 2, 1), 100, dtype))
         assert [result.dtype for result in results] == [jnp.int32] * 4
         sums = [set(result.ravel().tolist()) for result in results]
         assert sums == [{180_000}, {90_000}, {90_000}, {180_000}]
@@ -153,8 +167,14 @@ class TestIntegers:
 class TestSpace:
     @pytest.mark.parametrize("dtype", [bool, np.int8, np.complex64])
     def test_any_dtype_moves_there_and_back(self, dtype):
+        @jax.jit
+        def there_and_back(x):
+            moved = nn.space_to_batch(x, 2, [[1, 1], [0, 2]])
+            back = nn.batch_to_space(moved, (2, 2), [[1, 1], [0, 2]])
+            return moved, back, nn.depth_to_space(nn.space_to_depth(x, 2), 2)
+
         x = integers(2, 4, 6, 3).astype(dtype)
-        moved = nn.space_to_batch(x, 2, [[1, 1], [0, 2]])
+        moved, *back = there_and_back(x)
         assert moved.dtype == dtype
-        np.testing.assert_array_equal(nn.batch_to_space(moved, (2, 2), [[1, 1], [0, 2]]), x)
-        np.testing.assert_array_equal(nn.depth_to_space(nn.space_to_depth(x, 2), 2), x)
+        for found in back:
+            np.testing.assert_array_equal(found, x)

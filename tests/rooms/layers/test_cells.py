@@ -1,5 +1,6 @@
 """The recurrent cells, one step at a time."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -43,7 +44,7 @@ def a_state(cell: Any) -> Any:
 
 
 def in_dtype(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf).astype(jnp.dtype(dtype))), tree)
 
 
 def weighted(tree: Any) -> jax.Array:
@@ -158,6 +159,7 @@ class TestClipping:
     """A cell whose memory and output are its input: input and output gates open, forget gate closed."""
 
     @staticmethod
+    @functools.partial(jax.jit, static_argnames=("cell_clip", "proj_clip"))
     def memory_and_output(x, **clips):
         cell = LSTMCell(
             kernel=jnp.zeros((2, 4)).at[0, 1].set(1.0),
@@ -166,7 +168,7 @@ class TestClipping:
             activation=jax.nn.relu,
             **clips,
         )
-        return jnp.array(cell(jnp.full((1, 1), x), cell.zero_state(1))[1]).ravel()
+        return jnp.array(cell(jnp.broadcast_to(x, (1, 1)), cell.zero_state(1))[1]).ravel()
 
     @pytest.mark.parametrize("clip", ["cell_clip", "proj_clip"])
     @pytest.mark.parametrize(("limit", "slope"), [(0.25, 0.0), (0.5, 1.0), (0.75, 1.0)])
@@ -194,8 +196,8 @@ class TestTransforms:
     @every_cell
     def test_jit_and_vmap_over_inputs_state_and_cell(self, cell):
         cell, inputs, state = in_dtype((cell, INPUTS, a_state(cell)), jnp.float32)
-        stack = jax.tree.map(lambda leaf: jnp.stack([leaf, jnp.flip(leaf, 0)]), (cell, inputs, state))
-        actual = jax.jit(jax.vmap(lambda cell, inputs, state: cell(inputs, state)))(*stack)
+        stack = jax.tree.map(lambda leaf: np.stack([leaf, np.flip(leaf, 0)]), (cell, inputs, state))
+        actual = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda cell, inputs, state: cell(inputs, state)))(*stack))
         for i in range(2):
             one, inputs, state = jax.tree.map(lambda leaf, i=i: leaf[i], stack)
             for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(one(inputs, state)), strict=True):
