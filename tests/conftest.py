@@ -1,8 +1,8 @@
 """The session's settings: 8 simulated devices, fast compiling, JAX's strict modes, and who runs which tests."""
 
+import importlib.util
 import os
 import re
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tells how much memory this process took at most."""
+    if importlib.util.find_spec("resource") is None:  # which Windows has not
+        return
+    resource: Any = importlib.import_module("resource")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     output = getattr(session.config, "workeroutput", None)
     if output is None:
