@@ -18,12 +18,14 @@ from jax import lax
 
 from jnnops._check import accumulation_dtype
 from jnnops._primitives.operation import Operation, linear_pair
-from jnnops._primitives.varying import zeros_varying_like
+from jnnops._primitives.varying import vary_with, zeros_varying_like
 from jnnops._tables.ids import in_range, signed
 
 
 def take_rows(table: jax.Array, ids: jax.Array) -> jax.Array:
     """The row of each id: ``[*ids.shape, *row_shape]``; zeros for ids out of range."""
+    if not ids.size:  # XLA refuses the gradient in a shard_map before jaxlib 0.10.2, whatever computes it
+        return vary_with(jnp.zeros((*ids.shape, *table.shape[1:]), table.dtype), table, ids)
     return TAKE(table, signed(ids), num_rows=table.shape[0])
 
 

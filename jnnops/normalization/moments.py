@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array, canonical_axes
+from jnnops._primitives.releases import LONG_SUMS_ARE_ACCURATE
 from jnnops._types import Axes
 
 
@@ -63,7 +64,13 @@ def _moments(x: jax.Array, axes: tuple[int, ...], keepdims: bool) -> Moments:
 def mean_and_variance(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """Mean and variance in the dtype of ``x``, with the axes kept."""
     mean = jnp.mean(x, axes, keepdims=True)
-    return mean, jnp.mean(jnp.square(x - mean), axes, keepdims=True)
+    centred = x - mean
+    variance = jnp.mean(jnp.square(centred), axes, keepdims=True)
+    if LONG_SUMS_ARE_ACCURATE:
+        return mean, variance
+    # What the first mean is wrong by is known to all digits, since the centred values are small.
+    error = jnp.mean(centred, axes, keepdims=True)
+    return jnp.where(jnp.isfinite(error), mean + error, mean), jnp.maximum(variance - jnp.square(error), 0)
 
 
 @mean_and_variance.defjvp
