@@ -1,4 +1,4 @@
-"""All that depends on a release of JAX, from 0.8.2 to 0.12.0.1, and every private name of JAX that the library uses.
+"""All that depends on a release of JAX, from 0.9.0 to 0.12.0.1, and every private name of JAX that the library uses.
 
 | what | where it is used | changed in | the test that tells when it moves |
 |---|---|---|---|
@@ -7,7 +7,7 @@
 | other parameters of ``scan``, ``jit``, ``checkpoint`` | ``sparse/_lookups.py`` | | the same |
 | ``Primitive.get_bind_params`` | ``sparse/_lookups.py`` | 0.10 returns no functions | the same |
 | sums of many float32 on CPU, one after the other (a mean of 1e5 values is wrong by 1e-3 of itself) | ``normalization/moments.py`` | 0.10.2 adds partial sums | ``tests/rooms/normalization`` |
-| axes of a ``shard_map`` over which a value varies | ``_primitives/varying.py`` | 0.9 has ``lax.pcast``, 0.10 ``manual_axis_type`` | the same |
+| axes of a ``shard_map`` over which a value varies | ``_primitives/varying.py`` | 0.10 has ``manual_axis_type`` | the same |
 
 A newer release is supported once the suite passes with it.
 """  # noqa: E501
@@ -18,7 +18,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jaxlib
-from jax import lax
 from jax._src import checkify
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
 
@@ -70,10 +69,3 @@ def bind_again(eqn: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
 def varying_axes(aval: Any) -> frozenset[Any]:
     """The axes of a ``shard_map`` over which an abstract value varies; ``vma`` before jax 0.10."""
     return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
-
-
-def make_vary(array: jax.Array, axes: tuple[Any, ...]) -> jax.Array:
-    """The array, varying over further axes."""
-    if hasattr(lax, "pcast"):
-        return lax.pcast(array, axes, to="varying")
-    return lax.pvary(array, axes)  # before jax 0.9  # pyright: ignore[reportAttributeAccessIssue]

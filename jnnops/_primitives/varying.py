@@ -4,9 +4,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.core import ShapedArray
 
-from jnnops._primitives.releases import make_vary, varying_axes
+from jnnops._primitives.releases import varying_axes
 
 T = TypeVar("T")
 
@@ -43,4 +44,4 @@ def _varying_axes(value: Any) -> frozenset[Any]:
 
 def _vary(array: jax.Array, axes: frozenset[Any]) -> jax.Array:
     missing = tuple(axes - varying_axes(jax.typeof(array)))
-    return make_vary(array, missing) if missing else array
+    return lax.pcast(array, missing, to="varying") if missing else array

@@ -1,6 +1,6 @@
 """How XLA compiles the tests, and how it compiles for users.
 
-XLA aborts at a flag that it does not know, so these are only what every release from jaxlib 0.8.2 to 0.12.0.1 knows. A
+XLA aborts at a flag that it does not know, so these are only what every release from jaxlib 0.9.0 to 0.12.0.1 knows. A
 program of the tests takes 0.10 s to compile without them and 0.02 to 0.04 s with them (jaxlib 0.10.2, 2 cores). Nothing
 here imports JAX, since XLA reads the flags once.
 """
