@@ -8,7 +8,7 @@ from jax.experimental import checkify
 from jax.sharding import PartitionSpec
 
 from jnnops._check import debug_check
-from jnnops._primitives.releases import bind_again, called_jaxpr, make_vary, scan_counts, varying_axes
+from jnnops._primitives.releases import bind_again, called_jaxpr, scan_counts, varying_axes
 
 
 def test_scan_tells_its_constants_and_its_carry():
@@ -40,7 +40,7 @@ def test_axes_that_a_value_varies_over():
     def f(x):
         whole = jnp.zeros(())
         seen.extend([varying_axes(jax.typeof(x)), varying_axes(jax.typeof(whole))])
-        seen.append(varying_axes(jax.typeof(make_vary(whole, ("batch",)))))
+        seen.append(varying_axes(jax.typeof(jax.lax.pcast(whole, ("batch",), to="varying"))))
         return x
 
     jax.jit(jax.shard_map(f, mesh=mesh, in_specs=PartitionSpec("batch"), out_specs=PartitionSpec("batch")))(jnp.ones(8))
