@@ -5,13 +5,16 @@ not static, ``ValueError`` for everything else. All of it happens before any com
 trace time.
 """
 
+import functools
+import math
 import operator
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
@@ -19,20 +22,62 @@ from jnnops._primitives.checked import checked_p
 
 FLOATING = "floating point (float16, bfloat16, float32 or float64)"
 
+# No array has more cells along an axis, since XLA counts them in 32 bits.
+MAX_SIZE = 2**31 - 1
+
+
+class Interval(NamedTuple):
+    """Where a number must lie: from ``low`` to ``high``, both included unless open; NaN lies nowhere."""
+
+    requirement: str
+    low: float = -math.inf
+    high: float = math.inf
+    is_open: bool = False  # at its upper end
+
+    def holds(self, number: Any) -> Any:
+        """Whether a number or each of an array lies in it."""
+        return (number >= self.low) & ((number < self.high) if self.is_open else (number <= self.high))
+
+
+ANY_NUMBER = Interval("be a number")
+NOT_NEGATIVE = Interval("be at least 0", low=0)
+FRACTION = Interval("be in [0, 1]", low=0, high=1)
+PROBABILITY_BELOW_1 = Interval("be in [0, 1)", low=0, high=1, is_open=True)
+
 
 def as_array(op: str, argument: str, value: Any, *, rank: int | Collection[int] | None = None) -> jax.Array:
     """Converts ``value`` as ``jnp.asarray`` does and checks its rank."""
+    array = value if isinstance(value, jax.Array) else _convert(op, argument, value)
+    if rank is not None:
+        check_rank(op, argument, array, rank)
+    return array
+
+
+def _convert(op: str, argument: str, value: Any) -> jax.Array:
     if value is None:
         raise ValueError(f"{op}: `{argument}` must be an array, got None")
     try:
         array = jnp.asarray(value)
     except TypeError as error:
         raise TypeError(f"{op}: `{argument}` must be an array, got {type(value).__name__}") from error
+    except OverflowError as error:
+        raise ValueError(f"{op}: `{argument}` must hold numbers that fit its dtype, got {describe(value)}") from error
     except ValueError as error:
-        raise ValueError(f"{op}: `{argument}` must be an array, got {value!r} ({error})") from error
-    if rank is not None:
-        check_rank(op, argument, array, rank)
+        raise ValueError(f"{op}: `{argument}` must be an array, got {describe(value)} ({error})") from error
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.itemsize > array.dtype.itemsize:
+        _check_narrowed(op, argument, np.asarray(value), array.dtype)
     return array
+
+
+def _check_narrowed(op: str, argument: str, value: np.ndarray, dtype: np.dtype) -> None:
+    """Raises where 64-bit integers do not fit into 32 bits, which JAX makes of them without a word."""
+    if value.size and np.issubdtype(dtype, np.integer):
+        limits, low, high = np.iinfo(dtype), value.min(), value.max()
+        if low < limits.min or high > limits.max:
+            raise ValueError(
+                f"{op}: `{argument}` must hold numbers that fit {dtype} unless jax_enable_x64 is set, got numbers from "
+                f"{low} to {high}"
+            )
 
 
 def as_number_array(op: str, argument: str, value: Any, *, rank: int | Collection[int] | None = None) -> jax.Array:
@@ -74,6 +119,8 @@ def as_number_arrays(op: str, /, **values: Any) -> tuple[jax.Array, ...]:
 
 def promote(**arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Casts all to the dtype of ``jnp.result_type``."""
+    if len({array.dtype for array in arrays.values()}) == 1 and not any(array.weak_type for array in arrays.values()):
+        return tuple(arrays.values())
     dtype = jnp.result_type(*arrays.values())
     return tuple(array.astype(dtype) for array in arrays.values())
 
@@ -144,7 +191,7 @@ def check_choice(op: str, argument: str, value: Any, choices: Collection[Any]) -
     return value
 
 
-def as_static_int(op: str, argument: str, value: Any, *, minimum: int | None = None) -> int:
+def as_static_int(op: str, argument: str, value: Any, *, minimum: int | None = None, maximum: int = 2**63 - 1) -> int:
     """Converts to a Python int; a traced value or a fraction is a TypeError."""
     try:
         number = operator.index(value)
@@ -152,12 +199,26 @@ def as_static_int(op: str, argument: str, value: Any, *, minimum: int | None = N
         raise TypeError(f"{op}: `{argument}` must be a static integer, got {describe(value)}") from error
     if minimum is not None and number < minimum:
         raise ValueError(f"{op}: `{argument}` must be at least {minimum}, got {number}")
+    if number > maximum:
+        raise ValueError(f"{op}: `{argument}` must be at most {maximum}, got {number}")
     return number
+
+
+def as_size(op: str, argument: str, value: Any, *, minimum: int = 1) -> int:
+    """Converts to a Python int that an axis of an array can have as its size."""
+    return as_static_int(op, argument, value, minimum=minimum, maximum=MAX_SIZE)
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether ``value`` is a list, a tuple, an array with axes or the like: of items in an order."""
+    if isinstance(value, str | bytes | Mapping | Set) or getattr(value, "ndim", 1) == 0:
+        return False
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
 def as_static_ints(op: str, argument: str, value: Any, *, minimum: int | None = None) -> tuple[int, ...]:
     """Converts an int or a sequence of them to a tuple of Python ints."""
-    if isinstance(value, str) or not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
+    if not is_sequence(value):
         return (as_static_int(op, argument, value, minimum=minimum),)
     return tuple(as_static_int(op, argument, item, minimum=minimum) for item in value)
 
@@ -165,8 +226,67 @@ def as_static_ints(op: str, argument: str, value: Any, *, minimum: int | None = 
 def as_static_bool(op: str, argument: str, value: Any) -> bool:
     """Converts to a Python bool; a traced value or a number is a TypeError."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{op}: `{argument}` must be True or False, got {value!r}")
+        raise TypeError(f"{op}: `{argument}` must be True or False, got {describe(value)}")
     return bool(value)
+
+
+def as_static_float(op: str, argument: str, value: Any, within: Interval = ANY_NUMBER) -> float:
+    """Converts to a Python float that lies in an interval; a traced value is a TypeError."""
+    is_number = not isinstance(value, str | bytes | Tracer) and np.ndim(value) == 0 and hasattr(value, "__float__")
+    try:
+        number = float(value) if is_number and not isinstance(value, bool | np.bool_) else None
+    except (TypeError, ValueError):
+        number = None
+    except OverflowError as error:
+        raise ValueError(f"{op}: `{argument}` must fit a float, got {describe(value)}") from error
+    if number is None:
+        raise TypeError(f"{op}: `{argument}` must be a static number, got {describe(value)}")
+    if not within.holds(number):
+        raise ValueError(f"{op}: `{argument}` must {within.requirement}, got {number}")
+    return number
+
+
+def as_scalar(op: str, argument: str, value: Any, within: Interval = ANY_NUMBER) -> float | jax.Array:
+    """Converts to a Python float, or to an array of rank 0 if it is traced, that lies in an interval.
+
+    What is known is checked now, and stays a Python number under ``jit``; of what is traced ``checkify`` reports it.
+    """
+    if not is_traced(value):
+        return as_static_float(op, argument, value, within)
+    array = as_number_array(op, argument, value, rank=0)
+    return array if within is ANY_NUMBER else debug_check(op, argument, within.requirement, array, within.holds(array))
+
+
+def as_dtype(op: str, argument: str, value: Any, *, floating: bool = False) -> np.dtype:
+    """Converts what names a dtype of numbers; it becomes the 32-bit one of its kind unless x64 is enabled."""
+    accepted = FLOATING if floating else "a dtype of numbers"
+    try:
+        dtype = None if value is None or is_sequence(value) else jax.dtypes.canonicalize_dtype(value)
+    except (TypeError, ValueError):
+        dtype = None
+    fits = dtype is not None and (jnp.issubdtype(dtype, jnp.floating) if floating else is_real_number(dtype))
+    if dtype is None or not fits:
+        raise TypeError(f"{op}: `{argument}` must be {accepted}, got {describe(value)}")
+    return dtype
+
+
+def check_precision(op: str, precision: Any) -> None:
+    """Raises unless ``precision`` is one that products of ``jax.lax`` take: None, a name or a pair of them."""
+    for each in precision if isinstance(precision, tuple | list) and len(precision) == 2 else (precision,):
+        if each is not None and not isinstance(each, lax.Precision | lax.DotAlgorithm | lax.DotAlgorithmPreset):
+            _check_name_of_precision(op, each)
+
+
+def _check_name_of_precision(op: str, name: Any) -> None:
+    try:
+        known = isinstance(name, str) and bool(lax.Precision(name))
+    except ValueError:
+        known = name in lax.DotAlgorithmPreset.__members__
+    if not known:
+        raise ValueError(
+            f"{op}: `precision` must be None, a jax.lax.Precision or its name, such as 'highest', or a pair of these, "
+            f"got {describe(name)}"
+        )
 
 
 def check_callable(op: str, argument: str, value: Any, call: str) -> None:
@@ -194,15 +314,41 @@ def canonical_axis(op: str, argument: str, axis: Any, rank: int) -> int:
 
 def as_key(op: str, key: Any) -> jax.Array:
     """Checks a ``jax.random`` key, typed or raw."""
+    accepted = "a jax.random key, such as jax.random.key(0)"
     if key is None:
-        raise ValueError(f"{op}: `key` must be a jax.random key, such as jax.random.key(0), got None")
+        raise ValueError(f"{op}: `key` must be {accepted}, got None")
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"{op}: `key` must be {accepted}, got {describe(key)}")
     array = as_array(op, "key", key)
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         if array.ndim != 0:
             raise ValueError(f"{op}: `key` must be a single jax.random key, got keys of shape {array.shape}")
-    elif array.dtype != jnp.uint32 or array.ndim != 1:
-        raise TypeError(f"{op}: `key` must be a jax.random key, got {array.dtype} of shape {array.shape}")
+    elif array.dtype != jnp.uint32 or array.shape != _raw_key_shape(_default_implementation()):
+        raise TypeError(f"{op}: `key` must be {accepted}, got {array.dtype} of shape {array.shape}")
     return array
+
+
+def _default_implementation() -> str:
+    return jax.config.jax_default_prng_impl  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@functools.cache
+def _raw_key_shape(implementation: str) -> tuple[int, ...]:
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=implementation))).shape
+
+
+def draw(op: str, argument: str, initializer: Callable[..., Any], key: jax.Array, shape: Any, dtype: Any) -> jax.Array:
+    """What an initializer draws, of which the user chose both: checked to be an array of that shape and dtype."""
+    check_callable(op, argument, initializer, f"{argument}(key, shape, dtype)")
+    try:
+        array = initializer(key, tuple(shape), dtype)
+    except TypeError as error:
+        raise TypeError(f"{op}: `{argument}` must be callable as {argument}(key, shape, dtype), got {error}") from error
+    if not isinstance(array, jax.Array | np.ndarray):
+        raise TypeError(f"{op}: `{argument}` must return an array, got {type(array).__name__}")
+    array = as_array(op, argument, array)
+    check_shape(op, argument, array, shape, "what it was asked for")
+    return array.astype(dtype)
 
 
 def is_traced(value: Any) -> bool:

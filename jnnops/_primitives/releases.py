@@ -17,11 +17,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 from jax._src import checkify
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
+from jaxlib import version as jaxlib_version
 
-LONG_SUMS_ARE_ACCURATE = tuple(map(int, jaxlib.__version__.split(".")[:3])) >= (0, 10, 2)
+LONG_SUMS_ARE_ACCURATE = jaxlib_version.__version_info__ >= (0, 10, 2)
 
 
 def report_to_checkify(primitive: Primitive, holds_of: Callable[..., jax.Array]) -> None:

@@ -41,6 +41,8 @@ def as_lengths(op: str, argument: str, lengths: ArrayLike, batch: int) -> jax.Ar
     """Converts ``[batch]`` integers."""
     array = as_integer_array(op, argument, lengths, rank=1)
     check_shape(op, argument, array, (batch,), f"one for each row of the batch of {batch}")
+    if jnp.issubdtype(array.dtype, jnp.unsignedinteger):  # too long for signed ones too, but not negative
+        array = jnp.minimum(array, np.iinfo(np.int32).max)
     return array
 
 

@@ -14,12 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jnnops._check import as_static_ints, describe, join_alternatives
+from jnnops._check import MAX_SIZE, as_static_ints, describe, is_sequence, join_alternatives
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.layout import is_channels_last
-
-# No array has as many cells along an axis, and XLA counts them in 32 bits.
-MAX_CELLS = 2**31
 
 
 class Dimension(NamedTuple):
@@ -135,10 +132,11 @@ class WindowArguments(NamedTuple):
     """How a window moves, as the user of an op said it."""
 
     op: str
-    strides: Ints | None
+    strides: Ints
     padding: Padding
     data_format: DataFormat = None
     dilations: Ints | None = None
+    strides_argument: str = "strides"
 
     def channels_last(self, spatial_rank: int) -> bool:
         """Whether the channels are last."""
@@ -154,17 +152,14 @@ class WindowArguments(NamedTuple):
             padding=self.padding,
             dilations=self.dilations,
             channels_last=self.channels_last(len(input_shape)),
+            strides_argument=self.strides_argument,
         )
 
 
-def resolve_ints(
-    op: str, argument: str, value: Ints | None, spatial_rank: int, channels_last: bool, *, default: int = 1
-) -> tuple[int, ...]:
+def resolve_ints(op: str, argument: str, value: Ints, spatial_rank: int, channels_last: bool) -> tuple[int, ...]:
     """One positive int for each spatial dimension, from an int, one per spatial or one per input dimension."""
-    if value is None:
-        return (default,) * spatial_rank
     ints = as_static_ints(op, argument, value, minimum=1)
-    if max(ints, default=1) >= MAX_CELLS:
+    if max(ints, default=1) > MAX_SIZE:
         raise ValueError(f"{op}: `{argument}` must be less than 2**31, got {ints}")
     if len(ints) == 1:
         return ints * spatial_rank
@@ -185,22 +180,23 @@ def resolve_window(
     *,
     input_shape: tuple[int, ...],
     size: tuple[int, ...],
-    strides: Ints | None,
+    strides: Ints,
     padding: Padding,
     dilations: Ints | None = None,
     channels_last: bool = True,
+    strides_argument: str = "strides",
 ) -> Window:
     """Resolves the window arguments of an op on an input whose spatial shape is ``input_shape``."""
     spatial_rank = len(input_shape)
-    strides = resolve_ints(op, "strides", strides, spatial_rank, channels_last)
-    dilations = resolve_ints(op, "dilations", dilations, spatial_rank, channels_last)
+    strides = resolve_ints(op, strides_argument, strides, spatial_rank, channels_last)
+    dilations = resolve_ints(op, "dilations", 1 if dilations is None else dilations, spatial_rank, channels_last)
     effective = effective_size(op, size, dilations)
     pads = resolve_padding(op, padding, input_shape, effective, strides, channels_last)
     dimensions = []
     for cells, taps, window, stride, dilation, (before, after) in zip(
         input_shape, size, effective, strides, dilations, pads, strict=True
     ):
-        if before + cells + after >= MAX_CELLS:
+        if before + cells + after > MAX_SIZE:
             raise ValueError(
                 f"{op}: `padding` must leave fewer than 2**31 cells, got {pads} for spatial shape {input_shape} and a "
                 f"window of {effective} cells (dilation included)"
@@ -221,7 +217,7 @@ def resolve_window(
 def effective_size(op: str, size: tuple[int, ...], dilations: tuple[int, ...]) -> tuple[int, ...]:
     """The cells from the first tap of a window to the last, both included."""
     effective = tuple((k - 1) * d + 1 for k, d in zip(size, dilations, strict=True))
-    if max(effective) >= MAX_CELLS:
+    if max(effective) > MAX_SIZE:
         raise ValueError(
             f"{op}: `dilations` must make a window of fewer than 2**31 cells, got {dilations} for a window of {size}"
         )
@@ -257,7 +253,7 @@ def explicit_padding(op: str, padding: Any, spatial_rank: int, channels_last: bo
         f"'SAME', 'VALID' or {spatial_rank} (one per spatial dimension) or {spatial_rank + 2} (one per dimension) "
         "pairs of non-negative ints"
     )
-    if isinstance(padding, str) or not hasattr(padding, "__len__"):
+    if not is_sequence(padding):
         raise ValueError(f"{op}: `padding` must be {accepted}, got {describe(padding)}")
     pairs = tuple(as_static_ints(op, "padding", pair) for pair in padding)
     if len(pairs) == spatial_rank + 2 and all(len(pair) == 2 for pair in pairs):

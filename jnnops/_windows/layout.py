@@ -22,6 +22,13 @@ def is_channels_last(op: str, data_format: DataFormat, spatial_rank: int) -> boo
     return data_format is None or check_choice(op, "data_format", data_format, formats) == formats[0]
 
 
+def is_channels_last_of_any_rank(op: str, data_format: DataFormat) -> bool:
+    """The same where the format need not say how many dimensions there are."""
+    last = ("N...C", *(formats[0] for formats in DATA_FORMATS.values()))
+    second = ("NC...", "NC", *(formats[1] for formats in DATA_FORMATS.values()))
+    return data_format is None or check_choice(op, "data_format", data_format, (*last, *second)) in last
+
+
 def spatial_shape(array: jax.Array, spatial_rank: int, channels_last: bool) -> tuple[int, ...]:
     """The sizes of the spatial dimensions, whatever the leading batch dimensions."""
     return array.shape[-spatial_rank - 1 : -1] if channels_last else array.shape[-spatial_rank:]

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_arrays, at_least, broadcast_to_rank, check_rank, check_shape
 from jnnops._types import DataFormat
+from jnnops._windows.layout import is_channels_last_of_any_rank
 from jnnops.activation.rectifiers import relu
 
 
@@ -34,19 +35,9 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: DataFormat = None) 
     """
     x, b = as_number_arrays("bias_add", value=value, bias=bias)
     check_rank("bias_add", "value", x, at_least(2))
-    axis = _channel_axis(data_format, x.ndim)
+    axis = x.ndim - 1 if is_channels_last_of_any_rank("bias_add", data_format) else 1
     check_shape("bias_add", "bias", b, (x.shape[axis],), f"the channels of `value` of shape {x.shape}")
     return x + b.reshape(tuple(x.shape[axis] if i == axis else 1 for i in range(x.ndim)))
-
-
-def _channel_axis(data_format: DataFormat, rank: int) -> int:
-    if isinstance(data_format, str) and data_format.startswith("NC"):
-        return 1
-    if data_format is None or (
-        isinstance(data_format, str) and data_format.startswith("N") and data_format.endswith("C")
-    ):
-        return rank - 1
-    raise ValueError(f"bias_add: `data_format` must have the form 'N...C' or 'NC...', got {data_format!r}")
 
 
 def relu_layer(x: ArrayLike, weights: ArrayLike, biases: ArrayLike) -> jax.Array:

@@ -8,15 +8,18 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import (
+    PROBABILITY_BELOW_1,
     accumulation_dtype,
     as_float_array,
     as_integer_array,
     as_key,
-    as_number_array,
+    as_scalar,
     as_static_int,
+    check_callable,
     check_choice,
     check_shape,
-    debug_check,
+    describe,
+    is_sequence,
     is_traced,
 )
 from jnnops._types import Key, NoiseShape
@@ -48,7 +51,7 @@ def dropout(x: ArrayLike, rate: ArrayLike, noise_shape: NoiseShape = None, *, ke
     References:
         ``tf.nn.dropout``. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014.
     """
-    return _drop("dropout", x, rate, functools.partial(jax.random.uniform, as_key("dropout", key)), noise_shape)
+    return drop("dropout", x, rate, functools.partial(jax.random.uniform, as_key("dropout", key)), noise_shape)
 
 
 def general_dropout(
@@ -81,9 +84,8 @@ def general_dropout(
     References:
         ``tf.nn.experimental.general_dropout``.
     """
-    if not callable(uniform_sampler):
-        raise TypeError(f"general_dropout: `uniform_sampler` must be a function, got {type(uniform_sampler).__name__}")
-    return _drop("general_dropout", x, rate, uniform_sampler, noise_shape)
+    check_callable("general_dropout", "uniform_sampler", uniform_sampler, "uniform_sampler(shape=..., dtype=...)")
+    return drop("general_dropout", x, rate, uniform_sampler, noise_shape)
 
 
 def stateless_dropout(
@@ -131,51 +133,46 @@ def stateless_dropout(
         check_shape(op, "seed", words, (2,), "two integers")
         words = words.astype(jnp.uint32)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), words[0]), words[1])
-    return _drop(op, x, rate, functools.partial(jax.random.uniform, as_key(op, key)), noise_shape)
+    return drop(op, x, rate, functools.partial(jax.random.uniform, as_key(op, key)), noise_shape)
 
 
-def _drop(
+def drop(
     op: str,
     x: ArrayLike,
     rate: ArrayLike,
     uniform_sampler: Callable[..., ArrayLike],
     noise_shape: NoiseShape,
 ) -> jax.Array:
+    """What all these ops do, under the name of one."""
     x = as_float_array(op, "x", x)
-    probability = as_number_array(op, "rate", rate, rank=0)
-    if not is_traced(probability):
-        known = float(probability)
-        if not 0 <= known < 1:
-            raise ValueError(f"{op}: `rate` must be in [0, 1), got {known}")
-        if known == 0:
-            return x
-    else:
-        valid = (probability >= 0) & (probability < 1)
-        probability = debug_check(op, "rate", "be in [0, 1)", probability, valid)
-    shape = _noise_shape(op, noise_shape, x.shape)
+    probability = as_scalar(op, "rate", rate, PROBABILITY_BELOW_1)
+    if not is_traced(probability) and probability == 0:
+        return x
+    shape = as_noise_shape(op, noise_shape, x.shape)
     # The noise is float32 for every `x`, so that a key drops the same elements whatever the dtype.
     noise = as_float_array(op, "uniform_sampler", uniform_sampler(shape=shape, dtype=jnp.dtype(jnp.float32)))
     check_shape(op, "uniform_sampler", noise, shape, "as it was asked for")
     return _apply_noise(x, probability, noise)
 
 
-def _noise_shape(op: str, noise_shape: NoiseShape, shape: tuple[int, ...]) -> tuple[int, ...]:
+def as_noise_shape(op: str, noise_shape: NoiseShape, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the random decisions about an array of ``shape``."""
     if noise_shape is None:
         return shape
-    given = tuple(noise_shape)
-    if len(given) <= len(shape):
+    if is_sequence(noise_shape) and len(noise_shape) <= len(shape):
+        given = tuple(noise_shape)
         resolved = tuple(
             size if entry is None else as_static_int(op, "noise_shape", entry, minimum=0)
             for entry, size in zip((1,) * (len(shape) - len(given)) + given, shape, strict=True)
         )
         if all(entry in (1, size) for entry, size in zip(resolved, shape, strict=True)):
             return resolved
-    raise ValueError(f"{op}: `noise_shape` must broadcast to x.shape = {shape}, got {given}")
+    raise ValueError(f"{op}: `noise_shape` must broadcast to x.shape = {shape}, got {describe(noise_shape)}")
 
 
 @jax.jit
-def _apply_noise(x: jax.Array, rate: jax.Array, noise: jax.Array) -> jax.Array:
-    wide = accumulation_dtype(x.dtype)
+def _apply_noise(x: jax.Array, rate: ArrayLike, noise: jax.Array) -> jax.Array:
+    wide, rate = accumulation_dtype(x.dtype), jnp.asarray(rate)
     valid = (rate >= 0) & (rate < 1)
     scale = jnp.where(valid, 1 / (1 - jnp.where(valid, rate, 0).astype(wide)), jnp.nan)
     dropped = valid & (noise < rate.astype(noise.dtype))

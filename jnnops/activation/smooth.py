@@ -11,9 +11,9 @@ from jnnops._check import (
     accumulation_dtype,
     as_float_array,
     as_float_arrays,
+    as_static_bool,
     broadcast_to_rank,
     check_broadcastable,
-    check_choice,
 )
 
 # Klambauer et al. 2017, equation 14: the fixed point of mean 0 and variance 1.
@@ -129,7 +129,7 @@ def gelu(features: ArrayLike, approximate: bool = False) -> jax.Array:
         ``tf.nn.gelu``. Hendrycks and Gimpel, "Gaussian Error Linear Units (GELUs)", 2016.
     """
     x = as_float_array("gelu", "features", features)
-    return _gelu_tanh(x) if check_choice("gelu", "approximate", approximate, (False, True)) else _gelu(x)
+    return _gelu_tanh(x) if as_static_bool("gelu", "approximate", approximate) else _gelu(x)
 
 
 @jax.custom_jvp

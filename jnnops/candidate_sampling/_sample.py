@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int
+from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import checked_ids
 from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw_by_rejection
@@ -18,6 +19,7 @@ from jnnops.candidate_sampling._distinct import Distribution, draw_by_race, draw
 DRAWS_FOR_EACH = 8
 
 
+@serializable
 class SampledCandidates(NamedTuple):
     """What a sampler returns.
 

@@ -10,12 +10,14 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_bool
+from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import signed_alike
 from jnnops.candidate_sampling._sample import as_true_classes
 
 MASK = float(np.finfo(np.float32).min)
 
 
+@serializable
 class AccidentalHits(NamedTuple):
     """What ``compute_accidental_hits`` returns: three arrays of the same size, and an entry of each for a hit.
 

@@ -20,13 +20,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from jnnops._check import accumulation_dtype
+from jnnops._check import accumulation_dtype, as_dtype, check_precision
 from jnnops._primitives.operation import Operation, bilinear, transpose_bilinear
 from jnnops._primitives.varying import zeros_varying_like
 from jnnops._windows.geometry import Window
+from jnnops._windows.layout import batch_shape, merge_batch, split_batch
 from jnnops.convolution import _cpu
 
 
@@ -41,6 +43,22 @@ class Sums(NamedTuple):
     precision: lax.PrecisionLike = None
     preferred_element_type: DTypeLike | None = None
 
+    def checked(self, op: str, dtype: np.dtype) -> "Sums":
+        """The same in hashable form, checked to be fit for sums of products of ``dtype``."""
+        check_precision(op, self.precision)
+        precision: Any = tuple(self.precision) if isinstance(self.precision, list) else self.precision
+        if self.preferred_element_type is None:
+            return Sums(precision)
+        preferred = as_dtype(op, "preferred_element_type", self.preferred_element_type)
+        floats, preferred_floats = (jnp.issubdtype(each, jnp.floating) for each in (dtype, preferred))
+        loses_a_sign = jnp.issubdtype(preferred, jnp.unsignedinteger) and jnp.issubdtype(dtype, jnp.signedinteger)
+        if preferred.itemsize < dtype.itemsize or floats > preferred_floats or loses_a_sign:
+            raise TypeError(
+                f"{op}: `preferred_element_type` must hold all that {dtype} does (as wide at least, with fractions and "
+                f"signs if it has them), got {preferred}"
+            )
+        return Sums(precision, preferred)
+
     def dtype(self, dtype: Any) -> Any:
         """The dtype of the result: the preferred one, at least int32 for integers, otherwise the arguments' own."""
         if self.preferred_element_type is not None:
@@ -51,6 +69,23 @@ class Sums(NamedTuple):
 
 
 DEFAULT_SUMS = Sums()
+
+
+@functools.partial(jax.jit, static_argnames=("operation", "window", "groups", "sums", "channels_last"))
+def of_images(
+    operation: Callable[..., jax.Array],
+    images: jax.Array,
+    filters: jax.Array,
+    *,
+    window: Window,
+    groups: int = 1,
+    sums: Sums = DEFAULT_SUMS,
+    channels_last: bool,
+) -> jax.Array:
+    """:func:`convolution` or :func:`input_gradient` of images in either layout, with any batch dimensions."""
+    rank = window.rank
+    result = operation(merge_batch(images, rank, channels_last), filters, window, groups, sums)
+    return split_batch(result, batch_shape(images, rank), rank, channels_last)
 
 
 def convolution(x: jax.Array, w: jax.Array, window: Window, groups: int = 1, sums: Sums = DEFAULT_SUMS) -> jax.Array:

@@ -82,8 +82,10 @@ def resolve_transpose(
     """
     op, channels_last = arguments.op, arguments.channels_last(len(window_size))
     spatial, channels = _split_sizes(op, sizes, y, len(window_size), channels_last)
-    strides = resolve_ints(op, "strides", arguments.strides, len(window_size), channels_last)
-    dilations = resolve_ints(op, "dilations", arguments.dilations, len(window_size), channels_last)
+    strides = resolve_ints(op, arguments.strides_argument, arguments.strides, len(window_size), channels_last)
+    dilations = resolve_ints(
+        op, "dilations", 1 if arguments.dilations is None else arguments.dilations, len(window_size), channels_last
+    )
     outputs = spatial_shape(y, len(window_size), channels_last)
     effective = effective_size(op, window_size, dilations)
     possible = _possible_sizes(arguments, outputs, effective, strides, channels_last)

@@ -1,5 +1,6 @@
 """The gradients of the convolutions, as functions of their own."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -9,8 +10,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops._check import as_number_arrays, as_static_ints, at_least, check_rank
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
-from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape, split_batch
-from jnnops.convolution._bilinear import Sums, filter_gradient, input_gradient
+from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape
+from jnnops.convolution._bilinear import Sums, filter_gradient, input_gradient, of_images
 from jnnops.convolution._shapes import Sizes, check_filter_shape, resolve_transpose
 from jnnops.convolution.depthwise import as_groups, check_depthwise_channels
 from jnnops.convolution.transpose import transpose
@@ -309,9 +310,9 @@ def depthwise_conv2d_backprop_input(
     channels = w.shape[2]
     check_depthwise_channels(op, "filter", w.shape, "input_sizes", channels if given is None else given)
     _check_channels(op, y, channel_count(y, 2, channels_last), channels * w.shape[3], w.shape)
-    images = merge_batch(y, 2, channels_last)
-    x = input_gradient(images, as_groups(w), window, channels, Sums(precision, preferred_element_type))
-    return split_batch(x, batch_shape(y, 2), 2, channels_last)
+    sums = Sums(precision, preferred_element_type).checked(op, y.dtype)
+    filters = as_groups(w)
+    return of_images(input_gradient, y, filters, window=window, groups=channels, sums=sums, channels_last=channels_last)
 
 
 depthwise_conv2d_native_backprop_input = depthwise_conv2d_backprop_input
@@ -343,8 +344,13 @@ def _filter_gradient(
     window = arguments.resolve(input_shape=spatial_shape(x, spatial_rank, channels_last), size=sizes[:spatial_rank])
     _check_channels(op, y, channel_count(y, spatial_rank, channels_last), outputs, sizes)
     _check_cells(op, x, y, window, channels_last)
-    images, gradients = (merge_batch(array, spatial_rank, channels_last) for array in (x, y))
-    return filter_gradient(images, gradients, window, groups, sums).reshape(sizes)
+    return _of_filters(x, y, window, groups, sums.checked(op, x.dtype), channels_last).reshape(sizes)
+
+
+@functools.partial(jax.jit, static_argnames=("window", "groups", "sums", "channels_last"))
+def _of_filters(x: jax.Array, y: jax.Array, window: Window, groups: int, sums: Sums, channels_last: bool) -> jax.Array:
+    images, gradients = (merge_batch(array, window.rank, channels_last) for array in (x, y))
+    return filter_gradient(images, gradients, window, groups, sums)
 
 
 def _check_channels(op: str, y: jax.Array, channels: int, wanted: int, filter_shape: tuple[int, ...]) -> None:

@@ -7,8 +7,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops._check import as_number_arrays, at_least, check_rank
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
-from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape, split_batch
-from jnnops.convolution._bilinear import Sums, convolution
+from jnnops._windows.layout import channel_count, spatial_shape
+from jnnops.convolution._bilinear import Sums, convolution, of_images
 
 
 def depthwise_conv2d(
@@ -126,10 +126,9 @@ def separable_conv2d(
         )
     summed = sums._replace(preferred_element_type=preferred_element_type)
     y = _depthwise(arguments, x, depthwise, "depthwise_filter", summed)
-    images = merge_batch(y, 2, channels_last)
-    window = WindowArguments(op, 1, "VALID").resolve(input_shape=images.shape[1:3], size=(1, 1))
-    mixed = convolution(images, pointwise.astype(y.dtype), window, 1, sums)
-    return split_batch(mixed, batch_shape(y, 2), 2, channels_last)
+    window = WindowArguments(op, 1, "VALID").resolve(input_shape=spatial_shape(y, 2, channels_last), size=(1, 1))
+    pointwise = pointwise.astype(y.dtype)
+    return of_images(convolution, y, pointwise, window=window, sums=sums, channels_last=channels_last)
 
 
 def _depthwise(arguments: WindowArguments, x: jax.Array, w: jax.Array, filter_name: str, sums: Sums) -> jax.Array:
@@ -139,8 +138,10 @@ def _depthwise(arguments: WindowArguments, x: jax.Array, w: jax.Array, filter_na
     channels = channel_count(x, 2, channels_last)
     check_depthwise_channels(op, filter_name, w.shape, "input", channels)
     window = arguments.resolve(input_shape=spatial_shape(x, 2, channels_last), size=w.shape[:2])
-    y = convolution(merge_batch(x, 2, channels_last), as_groups(w), window, channels, sums)
-    return split_batch(y, batch_shape(x, 2), 2, channels_last)
+    sums = sums.checked(op, x.dtype)
+    return of_images(
+        convolution, x, as_groups(w), window=window, groups=channels, sums=sums, channels_last=channels_last
+    )
 
 
 def check_depthwise_channels(op: str, argument: str, shape: tuple[int, ...], like: str, channels: int) -> None:

@@ -9,13 +9,10 @@ from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import (
     DATA_FORMATS,
-    batch_shape,
     channel_count,
-    merge_batch,
     spatial_shape,
-    split_batch,
 )
-from jnnops.convolution._bilinear import Sums
+from jnnops.convolution._bilinear import Sums, of_images
 from jnnops.convolution._bilinear import convolution as convolve
 from jnnops.convolution._shapes import check_filter_shape
 
@@ -58,8 +55,8 @@ def conv1d(
     References:
         ``tf.nn.conv1d``.
     """
-    arguments = WindowArguments("conv1d", stride, padding, data_format, dilations)
-    return _convolve(arguments, 1, input, filters, Sums(precision, preferred_element_type))
+    arguments = WindowArguments("conv1d", stride, padding, data_format, dilations, strides_argument="stride")
+    return convolve_as(arguments, 1, input, filters, Sums(precision, preferred_element_type))
 
 
 def conv2d(
@@ -111,7 +108,7 @@ def conv2d(
         ``tf.nn.conv2d``.
     """
     arguments = WindowArguments("conv2d", strides, padding, data_format, dilations)
-    return _convolve(arguments, 2, input, filters, Sums(precision, preferred_element_type))
+    return convolve_as(arguments, 2, input, filters, Sums(precision, preferred_element_type))
 
 
 def conv3d(
@@ -157,7 +154,7 @@ def conv3d(
         ``tf.nn.conv3d``.
     """
     arguments = WindowArguments("conv3d", strides, padding, data_format, dilations)
-    return _convolve(arguments, 3, input, filters, Sums(precision, preferred_element_type))
+    return convolve_as(arguments, 3, input, filters, Sums(precision, preferred_element_type))
 
 
 def convolution(
@@ -199,8 +196,8 @@ def convolution(
         ``tf.nn.convolution``.
     """
     filters = as_number_array("convolution", "filters", filters, rank=[n + 2 for n in DATA_FORMATS])
-    arguments = WindowArguments("convolution", strides, padding, data_format, dilations)
-    return _convolve(arguments, filters.ndim - 2, input, filters, Sums(precision, preferred_element_type))
+    arguments = WindowArguments("convolution", 1 if strides is None else strides, padding, data_format, dilations)
+    return convolve_as(arguments, filters.ndim - 2, input, filters, Sums(precision, preferred_element_type))
 
 
 def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Padding) -> jax.Array:
@@ -229,10 +226,10 @@ def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Padd
     """
     rate = as_static_int("atrous_conv2d", "rate", rate, minimum=1)
     arguments = WindowArguments("atrous_conv2d", 1, padding, "NHWC", rate)
-    return _convolve(arguments, 2, value, filters, Sums(), input_name="value")
+    return convolve_as(arguments, 2, value, filters, Sums(), input_name="value")
 
 
-def _convolve(
+def convolve_as(
     arguments: WindowArguments,
     spatial_rank: int,
     input: ArrayLike,
@@ -241,6 +238,7 @@ def _convolve(
     *,
     input_name: str = "input",
 ) -> jax.Array:
+    """What all these ops do, under the name that the arguments give."""
     op, channels_last = arguments.op, arguments.channels_last(spatial_rank)
     x, w = as_number_arrays(op, **{input_name: input, "filters": filters})
     check_rank(op, input_name, x, at_least(spatial_rank + 2))
@@ -248,5 +246,5 @@ def _convolve(
     channels = channel_count(x, spatial_rank, channels_last)
     groups = check_filter_shape(op, "filters", w.shape, input_name, x.shape, channels)
     window = arguments.resolve(input_shape=spatial_shape(x, spatial_rank, channels_last), size=w.shape[:spatial_rank])
-    y = convolve(merge_batch(x, spatial_rank, channels_last), w, window, groups, sums)
-    return split_batch(y, batch_shape(x, spatial_rank), spatial_rank, channels_last)
+    sums = sums.checked(op, x.dtype)
+    return of_images(convolve, x, w, window=window, groups=groups, sums=sums, channels_last=channels_last)

@@ -1,5 +1,6 @@
 """Blocks of cells moved to the batch or to the channels and back, and ops dilated by way of the batch."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -10,10 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_array, as_static_int, as_static_ints, at_least, check_rank
+from jnnops._check import MAX_SIZE, as_array, as_static_int, as_static_ints, at_least, check_callable, check_rank
 from jnnops._types import Ints, Padding
 from jnnops._windows.geometry import explicit_padding
-from jnnops._windows.layout import is_channels_last
+from jnnops._windows.layout import is_channels_last, is_channels_last_of_any_rank
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -213,8 +214,14 @@ def with_space_to_batch(
     """
     name = "with_space_to_batch"
     x = as_array(name, "input", input, rank=at_least(2))
+    check_callable(name, "op", op, "op(x, num_spatial_dims, padding)")
     rates = as_static_ints(name, "dilation_rate", dilation_rate, minimum=1)
-    n, channels_last = len(rates), data_format is None or not data_format.startswith("NC")
+    if not 0 < len(rates) < x.ndim or max(rates) > MAX_SIZE:
+        raise ValueError(
+            f"{name}: `dilation_rate` must be 1 to {x.ndim - 1} ints below 2**31 for an input of rank {x.ndim}, got "
+            f"{rates}"
+        )
+    n, channels_last = len(rates), is_channels_last_of_any_rank(name, data_format)
     if spatial_dims is None:
         spatial_dims = range(1, n + 1) if channels_last else range(2, n + 2)
     dims = as_static_ints(name, "spatial_dims", spatial_dims)
@@ -249,13 +256,18 @@ def _base_paddings(
         return ((0, 0),) * len(rates)
     if filter_shape is None:
         raise ValueError(f"{op}: `filter_shape` must be given with padding 'SAME', got None")
-    window = as_static_ints(op, "filter_shape", filter_shape, minimum=1)[: len(rates)]
-    if len(window) < len(rates):
-        raise ValueError(f"{op}: `filter_shape` must have a size for each of {len(rates)} dimensions, got {window}")
+    window = as_static_ints(op, "filter_shape", filter_shape, minimum=1)
+    if not len(rates) <= len(window) <= len(rates) + 2 or max(window) > MAX_SIZE:
+        raise ValueError(
+            f"{op}: `filter_shape` must have a size for each of {len(rates)} dimensions, and after them at most those "
+            f"of the channels, got {window}"
+        )
+    window = window[: len(rates)]
     totals = [(k - 1) * rate for k, rate in zip(window, rates, strict=True)]
     return tuple((total // 2, total - total // 2) for total in totals)
 
 
+@functools.partial(jax.jit, static_argnames=("block", "pads"))
 def _space_to_batch(x: jax.Array, block: tuple[int, ...], pads: Pairs) -> jax.Array:
     n = len(block)
     x = jnp.pad(x, [(0, 0), *pads, *[(0, 0)] * (x.ndim - n - 1)])
@@ -265,6 +277,7 @@ def _space_to_batch(x: jax.Array, block: tuple[int, ...], pads: Pairs) -> jax.Ar
     return split.transpose(order).reshape(math.prod(block) * x.shape[0], *cells, *x.shape[n + 1 :])
 
 
+@functools.partial(jax.jit, static_argnames=("block", "crops"))
 def _batch_to_space(x: jax.Array, block: tuple[int, ...], crops: Pairs) -> jax.Array:
     n, batch = len(block), x.shape[0] // math.prod(block)
     split = x.reshape(*block, batch, *x.shape[1:])

@@ -7,8 +7,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops._check import as_number_array, as_number_arrays, as_static_int, at_least, check_rank
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
-from jnnops._windows.layout import DATA_FORMATS, batch_shape, channel_count, merge_batch, split_batch
-from jnnops.convolution._bilinear import Sums, input_gradient
+from jnnops._windows.layout import DATA_FORMATS, channel_count
+from jnnops.convolution._bilinear import Sums, input_gradient, of_images
 from jnnops.convolution._shapes import Sizes, check_transpose_channels, resolve_transpose
 
 
@@ -264,5 +264,5 @@ def transpose(
     check_rank(op, "filters", w, spatial_rank + 2)
     window, channels = resolve_transpose(arguments, sizes, y, w.shape[:spatial_rank])
     groups = check_transpose_channels(op, sizes, channels, channel_count(y, spatial_rank, channels_last), w.shape)
-    x = input_gradient(merge_batch(y, spatial_rank, channels_last), w, window, groups, sums)
-    return split_batch(x, batch_shape(y, spatial_rank), spatial_rank, channels_last)
+    sums = sums.checked(op, y.dtype)
+    return of_images(input_gradient, y, w, window=window, groups=groups, sums=sums, channels_last=channels_last)

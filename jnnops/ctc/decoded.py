@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jnnops._primitives.serialization import serializable
+
 
 class SparseTensorValue(NamedTuple):
     """The parts of TensorFlow's ``SparseTensor``, as int64 numpy arrays."""
@@ -14,6 +16,7 @@ class SparseTensorValue(NamedTuple):
     dense_shape: np.ndarray
 
 
+@serializable
 class CTCDecoded(NamedTuple):
     """The best paths that a CTC decoder found.
 

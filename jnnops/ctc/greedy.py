@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_float_array
+from jnnops._check import accumulation_dtype, as_float_array, as_static_bool
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops.ctc._arguments import canonical_blank, is_real
 from jnnops.ctc.decoded import CTCDecoded
@@ -56,7 +56,8 @@ def ctc_greedy_decoder(
     inputs = as_float_array(op, "inputs", inputs, rank=3)
     sequence_length = as_lengths(op, "sequence_length", sequence_length, inputs.shape[1])
     blank = canonical_blank(op, -1 if blank_index is None else blank_index, inputs.shape[2])
-    return _ctc_greedy_decoder(inputs, sequence_length, merge_repeated=bool(merge_repeated), blank_index=blank)
+    merge_repeated = as_static_bool(op, "merge_repeated", merge_repeated)
+    return _ctc_greedy_decoder(inputs, sequence_length, merge_repeated=merge_repeated, blank_index=blank)
 
 
 @functools.partial(jax.jit, static_argnames=("merge_repeated", "blank_index"))

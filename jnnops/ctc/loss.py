@@ -7,7 +7,15 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_float_array, as_integer_array, check_shape, debug_check, describe
+from jnnops._check import (
+    accumulation_dtype,
+    as_float_array,
+    as_integer_array,
+    as_static_bool,
+    check_shape,
+    debug_check,
+    describe,
+)
 from jnnops._tables.ids import as_lengths, checked_lengths, in_range, signed
 from jnnops.ctc._arguments import canonical_blank, is_real
 from jnnops.ctc._lattice import negative_log_likelihood
@@ -72,6 +80,7 @@ def ctc_loss(
     labels = as_integer_array(op, "labels", labels, rank=2)
     logits = as_float_array(op, "logits", logits, rank=3)
     batch, _ = labels.shape
+    logits_time_major = as_static_bool(op, "logits_time_major", logits_time_major)
     if logits.shape[1 if logits_time_major else 0] != batch:
         layout = "[time, batch, classes]" if logits_time_major else "[batch, time, classes]"
         raise ValueError(
@@ -90,9 +99,9 @@ def ctc_loss(
         logits,
         label_length,
         logit_length,
-        time_major=bool(logits_time_major),
+        time_major=logits_time_major,
         blank_index=canonical_blank(op, blank_index, logits.shape[2]),
-        zero_infinity=bool(zero_infinity),
+        zero_infinity=as_static_bool(op, "zero_infinity", zero_infinity),
     )
 
 

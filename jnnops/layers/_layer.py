@@ -5,6 +5,8 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from jnnops._primitives.serialization import serializable
+
 T = TypeVar("T")
 
 # How kernels are drawn unless the caller says otherwise, as TensorFlow does: Glorot and Bengio, 2010.
@@ -38,7 +40,7 @@ def layer(cls: type[T]) -> type[T]:
     """Makes a class of annotated fields a layer: a frozen dataclass registered as a pytree.
 
     Array fields are leaves; fields declared with :func:`static` are settings. A model made of layers is then a
-    pytree itself, and goes through ``jit``, ``grad``, ``vmap``, optax and checkpointing as it is.
+    pytree itself, and goes through ``jit``, ``grad``, ``vmap``, optax, checkpointing and ``jax.export`` as it is.
 
     Args:
         cls: The class. Its constructor takes the fields by keyword.
@@ -56,4 +58,5 @@ def layer(cls: type[T]) -> type[T]:
         >>> jax.grad(lambda shift: shift(jnp.float32(1.0)))(Shift(offset=jnp.float32(2.0))).offset.item()
         1.0
     """
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, eq=False, kw_only=True)(cls))
+    made = dataclasses.dataclass(frozen=True, eq=False, kw_only=True)(cls)
+    return serializable(jax.tree_util.register_dataclass(made))

@@ -6,12 +6,24 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_float_array, as_key, as_static_int, as_static_ints, join_alternatives
+from jnnops._check import (
+    as_dtype,
+    as_float_array,
+    as_key,
+    as_size,
+    as_static_bool,
+    as_static_ints,
+    describe,
+    draw,
+    is_sequence,
+    join_alternatives,
+)
 from jnnops._types import DataFormat, Initializer, Ints, Key, Padding
-from jnnops._windows.geometry import explicit_padding, resolve_ints
+from jnnops._windows.geometry import WindowArguments, explicit_padding, resolve_ints
 from jnnops._windows.layout import DATA_FORMATS, is_channels_last
 from jnnops.activation import bias_add
-from jnnops.convolution import convolution
+from jnnops.convolution._bilinear import Sums
+from jnnops.convolution.forward import convolve_as
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 
 
@@ -85,12 +97,14 @@ class Conv:
             ValueError: If a size, stride, dilation, padding or ``data_format`` does not fit.
         """
         op = "Conv.init"
-        size = as_static_ints(op, "kernel_size", kernel_size, minimum=1)
-        if not hasattr(kernel_size, "__len__") or len(size) not in DATA_FORMATS:
-            raise ValueError(f"{op}: `kernel_size` must be {join_alternatives(DATA_FORMATS)} ints, got {kernel_size!r}")
-        in_channels = as_static_int(op, "in_channels", in_channels, minimum=1)
-        features = as_static_int(op, "features", features, minimum=1)
-        groups = as_static_int(op, "groups", groups, minimum=1)
+        size = tuple(as_size(op, "kernel_size", each) for each in as_static_ints(op, "kernel_size", kernel_size))
+        if not is_sequence(kernel_size) or len(size) not in DATA_FORMATS:
+            raise ValueError(
+                f"{op}: `kernel_size` must be a sequence of {join_alternatives(DATA_FORMATS)} ints, one for each "
+                f"spatial dimension, got {describe(kernel_size)}"
+            )
+        in_channels, features = as_size(op, "in_channels", in_channels), as_size(op, "features", features)
+        groups = as_size(op, "groups", groups)
         if in_channels % groups or features % groups:
             raise ValueError(
                 f"{op}: `groups` must divide in_channels = {in_channels} and features = {features}, got {groups}"
@@ -98,9 +112,10 @@ class Conv:
         rank, channels_last = len(size), is_channels_last(op, data_format, len(size))
         if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
             padding = explicit_padding(op, padding, rank, channels_last)
+        shape, dtype = (*size, in_channels // groups, features), as_dtype(op, "dtype", dtype, floating=True)
         return cls(
-            kernel=kernel_init(as_key(op, key), (*size, in_channels // groups, features), dtype),
-            bias=jnp.zeros(features, dtype) if use_bias else None,
+            kernel=draw(op, "kernel_init", kernel_init, as_key(op, key), shape, dtype),
+            bias=jnp.zeros(features, dtype) if as_static_bool(op, "use_bias", use_bias) else None,
             strides=resolve_ints(op, "strides", strides, rank, channels_last),
             padding=padding,
             dilations=resolve_ints(op, "dilations", dilations, rank, channels_last),
@@ -109,9 +124,9 @@ class Conv:
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[batch, *spatial, in_channels]`` to ``[batch, *out_spatial, features]``, or with channels second."""
-        y = convolution(
-            as_float_array("Conv", "x", x), self.kernel, self.strides, self.padding, self.data_format, self.dilations
-        )
+        arguments = WindowArguments("Conv", self.strides, self.padding, self.data_format, self.dilations)
+        x = as_float_array("Conv", "x", x)
+        y = convolve_as(arguments, self.kernel.ndim - 2, x, self.kernel, Sums(), input_name="x")
         if self.bias is None:
             return y
         channels_last = self.data_format is None or self.data_format.endswith("C")

@@ -4,7 +4,17 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import accumulation_dtype, as_float_arrays, as_key, as_static_int, at_least, check_rank
+from jnnops._check import (
+    accumulation_dtype,
+    as_dtype,
+    as_float_arrays,
+    as_key,
+    as_size,
+    as_static_bool,
+    at_least,
+    check_rank,
+    draw,
+)
 from jnnops._types import Initializer, Key
 from jnnops.layers._layer import GLOROT_UNIFORM, layer
 
@@ -60,11 +70,10 @@ class Dense:
             TypeError: If a size is no integer, or ``key`` no key.
             ValueError: If a size is below 1.
         """
-        shape = (
-            as_static_int("Dense.init", "in_features", in_features, minimum=1),
-            as_static_int("Dense.init", "features", features, minimum=1),
-        )
-        kernel = kernel_init(as_key("Dense.init", key), shape, dtype)
+        op = "Dense.init"
+        shape = as_size(op, "in_features", in_features), as_size(op, "features", features)
+        dtype, use_bias = as_dtype(op, "dtype", dtype, floating=True), as_static_bool(op, "use_bias", use_bias)
+        kernel = draw(op, "kernel_init", kernel_init, as_key(op, key), shape, dtype)
         return cls(kernel=kernel, bias=jnp.zeros(shape[1:], dtype) if use_bias else None)
 
     def __call__(self, x: ArrayLike) -> jax.Array:

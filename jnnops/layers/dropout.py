@@ -1,11 +1,22 @@
 """Dropout as a layer."""
 
+import functools
+
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_float_array
+from jnnops._check import (
+    PROBABILITY_BELOW_1,
+    as_float_array,
+    as_key,
+    as_static_bool,
+    as_static_float,
+    as_static_int,
+    describe,
+    is_sequence,
+)
 from jnnops._types import Key, NoiseShape
-from jnnops.activation import dropout
+from jnnops.activation.dropout import drop
 from jnnops.layers._layer import layer, static
 
 
@@ -34,15 +45,22 @@ class Dropout:
     @classmethod
     def init(cls, rate: float, noise_shape: NoiseShape = None) -> "Dropout":
         """Takes lists too, and checks that ``rate`` is in [0, 1); the arguments are the attributes."""
-        if not isinstance(rate, float | int) or not 0 <= rate < 1:
-            raise ValueError(f"Dropout.init: `rate` must be a number in [0, 1), got {rate!r}")
-        return cls(rate=float(rate), noise_shape=None if noise_shape is None else tuple(noise_shape))
+        op = "Dropout.init"
+        rate = as_static_float(op, "rate", rate, PROBABILITY_BELOW_1)
+        if noise_shape is not None:
+            if not is_sequence(noise_shape):
+                raise TypeError(f"{op}: `noise_shape` must be a sequence of ints, got {describe(noise_shape)}")
+            noise_shape = tuple(
+                None if size is None else as_static_int(op, "noise_shape", size, minimum=0) for size in noise_shape
+            )
+        return cls(rate=rate, noise_shape=noise_shape)
 
     def __call__(self, x: ArrayLike, *, training: bool = False, key: Key | None = None) -> jax.Array:
         """Drops elements of ``x`` if ``training``, which needs a ``key``; otherwise returns ``x``."""
         x = as_float_array("Dropout", "x", x)
-        if not training:
+        if not as_static_bool("Dropout", "training", training):
             return x
         if key is None:
             raise ValueError("Dropout: `key` must be a jax.random key when training, got None")
-        return dropout(x, self.rate, self.noise_shape, key=key)
+        sampler = functools.partial(jax.random.uniform, as_key("Dropout", key))
+        return drop("Dropout", x, self.rate, sampler, self.noise_shape)

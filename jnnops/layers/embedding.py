@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_integer_array, as_key, as_static_int
+from jnnops._check import as_dtype, as_integer_array, as_key, as_size, draw
 from jnnops._types import Initializer, Key
 from jnnops.embedding import embedding_lookup
 from jnnops.layers._layer import layer
@@ -62,11 +62,10 @@ class Embedding:
             TypeError: If a size is no integer, or ``key`` no key.
             ValueError: If a size is below 1.
         """
-        shape = (
-            as_static_int("Embedding.init", "num_embeddings", num_embeddings, minimum=1),
-            as_static_int("Embedding.init", "features", features, minimum=1),
-        )
-        return cls(table=table_init(as_key("Embedding.init", key), shape, dtype))
+        op = "Embedding.init"
+        shape = as_size(op, "num_embeddings", num_embeddings), as_size(op, "features", features)
+        dtype = as_dtype(op, "dtype", dtype, floating=True)
+        return cls(table=draw(op, "table_init", table_init, as_key(op, key), shape, dtype))
 
     def __call__(self, ids: ArrayLike) -> jax.Array:
         """Maps integers of any shape to ``[*ids.shape, features]``; ids out of range to zeros."""

@@ -10,12 +10,26 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import accumulation_dtype, as_float_array, as_static_int, at_least, check_shape, describe
+from jnnops._check import (
+    FRACTION,
+    NOT_NEGATIVE,
+    accumulation_dtype,
+    as_dtype,
+    as_float_array,
+    as_size,
+    as_static_bool,
+    as_static_float,
+    at_least,
+    check_shape,
+    describe,
+)
+from jnnops._primitives.serialization import serializable
 from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization, moments
 
 
+@serializable
 class BatchNormState(NamedTuple):
     """The running moments of a :class:`BatchNorm`, each ``[features]``."""
 
@@ -91,15 +105,15 @@ class BatchNorm:
             ValueError: If ``features`` is negative or ``momentum`` not in [0, 1].
             TypeError: If ``features`` is not an integer.
         """
-        features = as_static_int("BatchNorm.init", "features", features, minimum=0)
-        if not isinstance(momentum, float | int) or not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm.init: `momentum` must be a number in [0, 1], got {describe(momentum)}")
+        op = "BatchNorm.init"
+        features = as_size(op, "features", features, minimum=0)
+        dtype = as_dtype(op, "dtype", dtype, floating=True)
         return cls(
-            scale=jnp.ones(features, dtype) if use_scale else None,
-            offset=jnp.zeros(features, dtype) if use_offset else None,
+            scale=jnp.ones(features, dtype) if as_static_bool(op, "use_scale", use_scale) else None,
+            offset=jnp.zeros(features, dtype) if as_static_bool(op, "use_offset", use_offset) else None,
             features=features,
-            momentum=float(momentum),
-            epsilon=float(epsilon),
+            momentum=as_static_float(op, "momentum", momentum, FRACTION),
+            epsilon=as_static_float(op, "epsilon", epsilon, NOT_NEGATIVE),
         )
 
     def init_state(self) -> BatchNormState:
@@ -136,13 +150,14 @@ class BatchNorm:
         if x.shape[-1] != self.features:
             raise ValueError(f"BatchNorm: `x` must have {self.features} features on its last axis, got shape {x.shape}")
         if not isinstance(state, Sequence) or len(state) != 2:
-            raise ValueError(f"BatchNorm: `state` must be what `init_state` or the last call returned, got {state!r}")
+            given = describe(state)
+            raise ValueError(f"BatchNorm: `state` must be what `init_state` or the last call returned, got {given}")
         old = BatchNormState(
             as_float_array("BatchNorm", "state.mean", state[0]), as_float_array("BatchNorm", "state.variance", state[1])
         )
         for name, moment in old._asdict().items():
             check_shape("BatchNorm", f"state.{name}", moment, (self.features,), "one per feature")
-        if not training:
+        if not as_static_bool("BatchNorm", "training", training):
             return batch_normalization(x, old.mean, old.variance, self.offset, self.scale, self.epsilon), old
         return _normalize_and_update(self, x, old, tuple(axis_name) if isinstance(axis_name, list) else axis_name)
 

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from jnnops._check import describe, is_sequence
 from jnnops._types import Tree
 from jnnops.layers._layer import layer, static
-from jnnops.recurrent import RNNCell, RNNResult, bidirectional_dynamic_rnn, dynamic_rnn
+from jnnops.recurrent import RNNCell, RNNResult
+from jnnops.recurrent.dynamic import run_cell
 
 
 @layer
@@ -57,8 +59,8 @@ class RNN:
         dtype: DTypeLike | None = None,
     ) -> RNNResult:
         """Returns ``(outputs, state)``, the state to pass on as the next call's ``initial_state``."""
-        return dynamic_rnn(
-            self.cell, inputs, sequence_length, initial_state, dtype, self.time_major, unroll=self.unroll
+        return run_cell(
+            "RNN", "", self.cell, inputs, sequence_length, initial_state, dtype, self.time_major, self.unroll
         )
 
 
@@ -119,17 +121,15 @@ class Bidirectional:
             The outputs of all steps, ``[batch, time, forward.output_size + backward.output_size]``, and the pair of
             final states.
         """
-        forward, backward = initial_state
-        (outputs_fw, outputs_bw), state = bidirectional_dynamic_rnn(
-            self.forward,
-            self.backward,
-            inputs,
-            sequence_length,
-            forward,
-            backward,
-            dtype,
-            self.time_major,
-            unroll=self.unroll,
+        op = "Bidirectional"
+        if not is_sequence(initial_state) or len(initial_state) != 2:
+            raise ValueError(
+                f"{op}: `initial_state` must be a pair, of the forward cell's and the backward cell's, got "
+                f"{describe(initial_state)}"
+            )
+        forward, backward = (
+            run_cell(op, suffix, cell, inputs, sequence_length, state, dtype, self.time_major, self.unroll)
+            for suffix, cell, state in zip(("_fw", "_bw"), (self.forward, self.backward), initial_state, strict=True)
         )
-        outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), outputs_fw, outputs_bw)
-        return RNNResult(outputs, state)
+        outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), forward.outputs, backward.outputs)
+        return RNNResult(outputs, (forward.state, backward.state))

@@ -1,12 +1,12 @@
 """Layers one after the other."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
-from jnnops._check import as_key, describe
+from jnnops._check import as_key, as_static_bool, describe, is_sequence
 from jnnops._types import AxisNames, Key, Tree
 from jnnops.layers._layer import layer, static
 
@@ -77,6 +77,20 @@ class Sequential:
         """
         return cls(members=tuple(_as_layer(member) for member in members))
 
+    def __len__(self) -> int:
+        """How many members there are."""
+        return len(self.members)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Goes through the members."""
+        return iter(self.members)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """The member at an index, or for a slice the sequence of those members."""
+        if isinstance(index, slice):
+            return Sequential(members=self.members[index])
+        return self.members[index]
+
     def init_state(self) -> tuple[Tree, ...] | None:
         """The members' states, None for one that has none; None if no member has any."""
         if not _has_state(self):
@@ -110,6 +124,7 @@ class Sequential:
         if key is not None:
             key = as_key("Sequential", key)
         states = self._states(state)
+        training = as_static_bool("Sequential", "training", training)
         given = {"training": training, "axis_name": axis_name}
         new_states = []
         for index, (member, member_state) in enumerate(zip(self.members, states, strict=True)):
@@ -129,7 +144,7 @@ class Sequential:
             raise ValueError("Sequential: `state` must be what `init_state` or the last call returned, got None")
         if state is None:
             return (None,) * len(self.members)
-        if not _has_state(self) or len(state) != len(self.members):
+        if not _has_state(self) or not is_sequence(state) or len(state) != len(self.members):
             wanted = f"have an entry for each of {len(self.members)} members" if _has_state(self) else "be None"
             raise ValueError(f"Sequential: `state` must {wanted}, got {describe(state)}")
         return tuple(state)

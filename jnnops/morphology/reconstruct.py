@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -69,12 +70,17 @@ def reconstruct2d(
     if not channels_last:
         marker, mask = (move_channels(array, 2, to_last=True) for array in (marker, mask))
     if flat is None:
-        flat = jnp.zeros((3, 3, marker.shape[-1]), marker.dtype)
+        flat = _flat_square(marker.shape[-1], marker.dtype)
     if steps is not None:
         steps = as_static_int(op, "steps", steps, minimum=0)
     window = resolve_element(arguments, "marker", marker, flat)
     result = _reconstruct(marker, mask, flat, window, steps)
     return result if channels_last else move_channels(result, 2, to_last=False)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _flat_square(channels: int, dtype: np.dtype) -> jax.Array:
+    return jnp.zeros((3, 3, channels), dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("window", "steps"))

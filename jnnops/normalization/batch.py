@@ -19,10 +19,12 @@ from jnnops._check import (
     check_choice,
     check_shape,
 )
+from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import is_channels_last
 from jnnops.normalization.moments import mean_and_variance
 
 
+@serializable
 class FusedBatchNormResult(NamedTuple):
     """The result of `fused_batch_norm`."""
 

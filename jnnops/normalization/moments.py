@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_float_array, canonical_axes
+from jnnops._check import accumulation_dtype, as_float_array, as_static_bool, canonical_axes
 from jnnops._primitives.releases import LONG_SUMS_ARE_ACCURATE
+from jnnops._primitives.serialization import serializable
 from jnnops._types import Axes
 
 
+@serializable
 class Moments(NamedTuple):
     """The result of `moments`."""
 
@@ -49,6 +51,7 @@ def moments(x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: 
     """
     del shift
     x = as_float_array("moments", "x", x)
+    keepdims = as_static_bool("moments", "keepdims", keepdims)
     axes = tuple(range(x.ndim)) if axes is None else canonical_axes("moments", "axes", axes, x.ndim)
     return _moments(x, axes, keepdims)
 

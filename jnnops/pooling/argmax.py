@@ -20,6 +20,7 @@ from jnnops._check import (
     check_shape,
     debug_check,
 )
+from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import in_range, signed
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
@@ -29,6 +30,7 @@ from jnnops.pooling._reduction import maxima_and_winners
 from jnnops.pooling.maximum import maximum_of_windows
 
 
+@serializable
 class MaxPoolWithArgmax(NamedTuple):
     """What :func:`max_pool_with_argmax` returns.
 

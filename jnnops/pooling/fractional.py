@@ -15,12 +15,17 @@ from jnnops._check import (
     as_integer_array,
     as_key,
     as_number_array,
+    as_static_bool,
     debug_check,
     describe,
 )
+from jnnops._primitives.serialization import serializable
 from jnnops.pooling._regions import outer, region_maxima, region_sizes, region_sums
 
+_SEQUENCES = ("row_pooling_sequence", "col_pooling_sequence")
 
+
+@serializable
 class FractionalPoolResult(NamedTuple):
     """The result of ``fractional_avg_pool`` and ``fractional_max_pool``."""
 
@@ -76,9 +81,15 @@ def fractional_avg_pool(
     References:
         ``tf.nn.fractional_avg_pool``. Graham, "Fractional Max-Pooling", 2014.
     """
-    given = {"row_pooling_sequence": row_pooling_sequence, "col_pooling_sequence": col_pooling_sequence}
     return _fractional_pool(
-        "fractional_avg_pool", _averages, value, pooling_ratio, pseudo_random, overlapping, key, given
+        "fractional_avg_pool",
+        _averages,
+        value,
+        pooling_ratio,
+        pseudo_random,
+        overlapping,
+        key,
+        (row_pooling_sequence, col_pooling_sequence),
     )
 
 
@@ -137,9 +148,15 @@ def fractional_max_pool(
     References:
         ``tf.nn.fractional_max_pool``. Graham, "Fractional Max-Pooling", 2014.
     """
-    given = {"row_pooling_sequence": row_pooling_sequence, "col_pooling_sequence": col_pooling_sequence}
     return _fractional_pool(
-        "fractional_max_pool", region_maxima, value, pooling_ratio, pseudo_random, overlapping, key, given
+        "fractional_max_pool",
+        region_maxima,
+        value,
+        pooling_ratio,
+        pseudo_random,
+        overlapping,
+        key,
+        (row_pooling_sequence, col_pooling_sequence),
     )
 
 
@@ -151,21 +168,41 @@ def _fractional_pool(
     pseudo_random: bool,
     overlapping: bool,
     key: ArrayLike | None,
-    given: dict[str, ArrayLike | None],
+    given: tuple[ArrayLike | None, ArrayLike | None],
 ) -> FractionalPoolResult:
     x = as_number_array(op, "value", value, rank=4)
+    pseudo_random = as_static_bool(op, "pseudo_random", pseudo_random)
+    overlapping = as_static_bool(op, "overlapping", overlapping)
     ratios = _resolve_ratios(op, pooling_ratio)
-    drawn = any(sequence is None for sequence in given.values())
-    keys = jax.random.split(as_key(op, key)) if drawn else (None, None)
+    drawn = any(sequence is None for sequence in given)
+    key = as_key(op, key) if drawn or key is not None else None
+    axes = zip(_SEQUENCES, given, x.shape[1:3], ratios, strict=True)
+    sequences, outputs = zip(*(_as_sequence(op, *axis) for axis in axes), strict=True)
+    return _draw_and_pool(x, key if drawn else None, sequences, outputs, pseudo_random, overlapping, op=op, pool=pool)
+
+
+@functools.partial(jax.jit, static_argnames=("outputs", "pseudo_random", "overlapping", "op", "pool"))
+def _draw_and_pool(
+    x: jax.Array,
+    key: jax.Array | None,
+    given: tuple[jax.Array | None, jax.Array | None],
+    outputs: tuple[int, int],
+    pseudo_random: bool,
+    overlapping: bool,
+    *,
+    op: str,
+    pool: Callable[[jax.Array, jax.Array, jax.Array, bool], jax.Array],
+) -> FractionalPoolResult:
+    keys = (None, None) if key is None else jax.random.split(key)
     sequences, valid = [], []
-    for (argument, sequence), size, ratio, axis_key in zip(given.items(), x.shape[1:3], ratios, keys, strict=True):
+    for argument, sequence, size, count, axis_key in zip(_SEQUENCES, given, x.shape[1:3], outputs, keys, strict=True):
         if sequence is None:
-            sequence, holds = _draw(axis_key, size, _outputs(op, size, ratio), bool(pseudo_random)), None
+            sequence, holds = _draw(axis_key, size, count, pseudo_random), None
         else:
-            sequence, holds = _as_sequence(op, argument, sequence, size)
+            sequence, holds = _check_sequence(op, argument, sequence, size)
         sequences.append(sequence)
         valid.append(holds)
-    return FractionalPoolResult(_pool_regions(x, sequences, valid, pool, bool(overlapping)), *sequences)
+    return FractionalPoolResult(_pool_regions(x, sequences, valid, pool, overlapping), *sequences)
 
 
 def _resolve_ratios(op: str, pooling_ratio: Any) -> tuple[float, float]:
@@ -195,7 +232,6 @@ def _outputs(op: str, size: int, ratio: float) -> int:
     return outputs
 
 
-@functools.partial(jax.jit, static_argnames=("size", "outputs", "pseudo_random"))
 def _draw(key: jax.Array, size: int, outputs: int, pseudo_random: bool) -> jax.Array:
     """Random boundaries ``[outputs + 1]``, ``size % outputs`` of whose increments are 1 more than the others."""
     shorter, longer = divmod(size, outputs)
@@ -215,11 +251,18 @@ def _draw(key: jax.Array, size: int, outputs: int, pseudo_random: bool) -> jax.A
     return jnp.asarray(boundaries, jnp.int32)
 
 
-def _as_sequence(op: str, argument: str, value: Any, size: int) -> tuple[jax.Array, jax.Array]:
-    """Converts a given sequence, and tells whether its values are good."""
+def _as_sequence(op: str, argument: str, value: Any, size: int, ratio: float) -> tuple[jax.Array | None, int]:
+    """Converts a sequence, unless it is to be drawn, and counts the regions along its axis."""
+    if value is None:
+        return None, _outputs(op, size, ratio)
     given = as_integer_array(op, argument, value, rank=1)
     if not 2 <= given.shape[0] <= size + 1:
         raise ValueError(f"{op}: `{argument}` must have from 2 to {size + 1} boundaries, got {given.shape[0]}")
+    return given, given.shape[0] - 1
+
+
+def _check_sequence(op: str, argument: str, given: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The sequence as int32, and whether its values are good."""
     longest = -(-size // (given.shape[0] - 1))
     sequence = given.astype(jnp.int32)
     increments = sequence[1:] - sequence[:-1]
@@ -229,7 +272,6 @@ def _as_sequence(op: str, argument: str, value: Any, size: int) -> tuple[jax.Arr
     return debug_check(op, argument, requirement, sequence, holds), holds
 
 
-@functools.partial(jax.jit, static_argnames=("pool", "overlapping"))
 def _pool_regions(
     x: jax.Array,
     sequences: Sequence[jax.Array],

@@ -10,13 +10,15 @@ from jax import lax
 from jax.tree_util import KeyPath, keystr, tree_map_with_path
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_array, as_static_int, at_least, check_callable
+from jnnops._check import as_array, as_dtype, as_size, as_static_bool, at_least
+from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops._types import Tree
-from jnnops.recurrent.cell import RNNCell, check_result, promote_state, with_wide_gradient
+from jnnops.recurrent.cell import RNNCell, check_cell, check_result, promote_state, with_wide_gradient
 
 
+@serializable
 class RNNResult(NamedTuple):
     """The outputs of all steps and the state after each row's last one."""
 
@@ -70,7 +72,7 @@ def dynamic_rnn(
     References:
         ``tf.compat.v1.nn.dynamic_rnn``.
     """
-    return _run("dynamic_rnn", "", cell, inputs, sequence_length, initial_state, dtype, time_major, unroll)
+    return run_cell("dynamic_rnn", "", cell, inputs, sequence_length, initial_state, dtype, time_major, unroll)
 
 
 def bidirectional_dynamic_rnn(
@@ -124,12 +126,12 @@ def bidirectional_dynamic_rnn(
         Networks", 1997.
     """
     op = "bidirectional_dynamic_rnn"
-    forward = _run(op, "_fw", cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, unroll)
-    backward = _run(op, "_bw", cell_bw, inputs, sequence_length, initial_state_bw, dtype, time_major, unroll)
+    forward = run_cell(op, "_fw", cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, unroll)
+    backward = run_cell(op, "_bw", cell_bw, inputs, sequence_length, initial_state_bw, dtype, time_major, unroll)
     return RNNResult((forward.outputs, backward.outputs), (forward.state, backward.state))
 
 
-def _run(
+def run_cell(
     op: str,
     direction: str,
     cell: RNNCell,
@@ -140,19 +142,23 @@ def _run(
     time_major: bool,
     unroll: int,
 ) -> RNNResult:
-    """Checks everything but the cell's results and runs one direction; its arguments' names end in ``direction``."""
+    """Runs one direction, under the name of ``op``; the names of its arguments end in ``direction``."""
     argument = f"cell{direction}"
-    check_callable(op, argument, cell, "cell(inputs, state)")
+    check_cell(op, argument, cell)
+    time_major = as_static_bool(op, "time_major", time_major)
+    dtype = None if dtype is None else as_dtype(op, "dtype", dtype, floating=True)
     inputs, batch, time = _as_inputs(op, inputs, time_major)
     lengths = None
     if sequence_length is not None:
-        lengths = as_lengths(op, "sequence_length", sequence_length, batch).astype(jnp.int32)
+        lengths = as_lengths(op, "sequence_length", sequence_length, batch)
         lengths, _ = checked_lengths(op, "sequence_length", lengths, time)
+        lengths = jnp.clip(lengths, 0, time).astype(jnp.int32)
     if initial_state is None:
         if not hasattr(cell, "zero_state"):
             message = "must have a method zero_state(batch_size, dtype) unless an initial state is given"
             raise TypeError(f"{op}: `{argument}` {message}, got {type(cell).__name__}")
-        initial_state = cell.zero_state(batch, _floating_dtype(op, inputs) if dtype is None else dtype)
+        dtype = _floating_dtype(op, inputs) if dtype is None else dtype
+        initial_state = cell.zero_state(batch, dtype)
     state = _as_state(op, f"initial_state{direction}", initial_state, batch)
 
     # Outside of `jit` a `lax.scan` over a new function is compiled anew in every call, which takes several times as
@@ -165,8 +171,8 @@ def _run(
         state,
         op=op,
         direction=direction,
-        time_major=bool(time_major),
-        unroll=as_static_int(op, "unroll", unroll, minimum=1),
+        time_major=time_major,
+        unroll=as_size(op, "unroll", unroll),
     )
 
 

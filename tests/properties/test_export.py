@@ -2,9 +2,12 @@
 
 import jax
 import jax.export
+import jax.numpy as jnp
 from machinery.case import Case
 from machinery.numbers import assert_same, is_floating
 from machinery.registry import every_case
+
+import jnnops as nn
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -13,6 +16,19 @@ def saved(case: Case, arrays) -> bytearray:
     """The op and, if it has one, its gradient, lowered for all platforms; this needs no hardware."""
     exported = jax.export.export(jax.jit(lambda arrays: jax.tree.leaves(case(**arrays))), platforms=PLATFORMS)(arrays)
     return exported.serialize(vjp_order=int(case.is_differentiable))
+
+
+RESULTS = [
+    getattr(nn, name)
+    for name in nn.__all__
+    if hasattr(getattr(nn, name), "_fields") and name not in ("SparseIds", "SparseTensorValue")
+]
+
+
+def test_every_named_tuple_may_be_a_result():
+    results = tuple(cls(*map(jnp.float32, range(len(cls._fields)))) for cls in RESULTS)
+    loaded = jax.export.deserialize(jax.export.export(jax.jit(lambda: results))().serialize())
+    assert jax.tree.structure(loaded.call()) == jax.tree.structure(results)
 
 
 @every_case

@@ -5,9 +5,19 @@ import functools
 from typing import Any
 
 import jax
-from jax import lax
+import jax.numpy as jnp
+from jax import export, lax
+from jax.typing import DTypeLike
 
-from jnnops._check import accumulation_dtype, as_float_arrays, as_static_int, check_rank, check_shape
+from jnnops._check import (
+    accumulation_dtype,
+    as_dtype,
+    as_float_arrays,
+    as_size,
+    check_callable,
+    check_rank,
+    check_shape,
+)
 from jnnops._types import Activation
 
 
@@ -56,12 +66,18 @@ def check_step(
 
 
 def as_sizes(op: str, in_features: int, num_units: int) -> tuple[int, int]:
-    return as_static_int(op, "in_features", in_features, minimum=1), as_static_int(
-        op, "num_units", num_units, minimum=1
-    )
+    """Checks the sizes of a cell."""
+    return as_size(op, "in_features", in_features), as_size(op, "num_units", num_units)
 
 
 def as_activation(op: str, activation: Activation) -> Activation:
-    if not callable(activation):
-        raise TypeError(f"{op}: `activation` must be a function, got {activation!r}")
+    """Checks the activation of a cell."""
+    check_callable(op, "activation", activation, "activation(array)")
     return activation
+
+
+def zero_state(op: str, batch_size: int, units: int, dtype: DTypeLike) -> jax.Array:
+    """Zeros ``[batch_size, units]``."""
+    if not export.is_symbolic_dim(batch_size):  # a batch that an exported program leaves open
+        batch_size = as_size(op, "batch_size", batch_size, minimum=0)
+    return jnp.zeros((batch_size, units), as_dtype(op, "dtype", dtype, floating=True))

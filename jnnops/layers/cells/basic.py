@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_key
+from jnnops._check import as_dtype, as_key, draw
 from jnnops._types import Activation, Initializer, Key
+from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step
+from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
 
 
 @layer
@@ -31,7 +32,7 @@ class BasicRNNCell:
 
     kernel: jax.Array
     bias: jax.Array
-    activation: Activation = static(default=jnp.tanh)
+    activation: Activation = static(default=tanh)
 
     @classmethod
     def init(
@@ -39,7 +40,7 @@ class BasicRNNCell:
         in_features: int,
         num_units: int,
         *,
-        activation: Activation = jnp.tanh,
+        activation: Activation = tanh,
         kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: Key,
@@ -62,11 +63,13 @@ class BasicRNNCell:
             TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
             ValueError: If a size is below 1.
         """
-        rows, units = as_sizes("BasicRNNCell.init", in_features, num_units)
-        key = as_key("BasicRNNCell.init", key)
-        kernel = kernel_init(key, (rows + units, units), dtype)
+        op = "BasicRNNCell.init"
+        rows, units = as_sizes(op, in_features, num_units)
+        dtype = as_dtype(op, "dtype", dtype, floating=True)
         return cls(
-            kernel=kernel, bias=jnp.zeros(units, dtype), activation=as_activation("BasicRNNCell.init", activation)
+            kernel=draw(op, "kernel_init", kernel_init, as_key(op, key), (rows + units, units), dtype),
+            bias=jnp.zeros(units, dtype),
+            activation=as_activation(op, activation),
         )
 
     @property
@@ -86,7 +89,7 @@ class BasicRNNCell:
 
     def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
         """Zeros ``[batch_size, num_units]``."""
-        return jnp.zeros((batch_size, self.num_units), dtype)
+        return zero_state("BasicRNNCell", batch_size, self.num_units, dtype)
 
     def __call__(self, inputs: ArrayLike, state: ArrayLike) -> tuple[jax.Array, jax.Array]:
         """Returns ``(output, new_state)``, which are the same."""

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_key, check_shape
+from jnnops._check import as_dtype, as_key, check_shape, draw
 from jnnops._types import Activation, Initializer, Key
+from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step
+from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
 
 
 @layer
@@ -44,7 +45,7 @@ class GRUCell:
     gate_bias: jax.Array
     candidate_kernel: jax.Array
     candidate_bias: jax.Array
-    activation: Activation = static(default=jnp.tanh)
+    activation: Activation = static(default=tanh)
 
     @classmethod
     def init(
@@ -52,7 +53,7 @@ class GRUCell:
         in_features: int,
         num_units: int,
         *,
-        activation: Activation = jnp.tanh,
+        activation: Activation = tanh,
         kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: Key,
@@ -75,14 +76,16 @@ class GRUCell:
             TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
             ValueError: If a size is below 1.
         """
-        rows, units = as_sizes("GRUCell.init", in_features, num_units)
-        gate_key, candidate_key = jax.random.split(as_key("GRUCell.init", key))
+        op = "GRUCell.init"
+        rows, units = as_sizes(op, in_features, num_units)
+        dtype = as_dtype(op, "dtype", dtype, floating=True)
+        gate_key, candidate_key = jax.random.split(as_key(op, key))
         return cls(
-            gate_kernel=kernel_init(gate_key, (rows + units, 2 * units), dtype),
+            gate_kernel=draw(op, "kernel_init", kernel_init, gate_key, (rows + units, 2 * units), dtype),
             gate_bias=jnp.ones(2 * units, dtype),
-            candidate_kernel=kernel_init(candidate_key, (rows + units, units), dtype),
+            candidate_kernel=draw(op, "kernel_init", kernel_init, candidate_key, (rows + units, units), dtype),
             candidate_bias=jnp.zeros(units, dtype),
-            activation=as_activation("GRUCell.init", activation),
+            activation=as_activation(op, activation),
         )
 
     @property
@@ -102,7 +105,7 @@ class GRUCell:
 
     def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
         """Zeros ``[batch_size, num_units]``."""
-        return jnp.zeros((batch_size, self.num_units), dtype)
+        return zero_state("GRUCell", batch_size, self.num_units, dtype)
 
     def __call__(self, inputs: ArrayLike, state: ArrayLike) -> tuple[jax.Array, jax.Array]:
         """Returns ``(output, new_state)``, which are the same."""

@@ -1,5 +1,6 @@
 """Long short-term memory."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -7,17 +8,32 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import as_key, as_static_int, check_shape
+from jnnops._check import (
+    NOT_NEGATIVE,
+    as_dtype,
+    as_key,
+    as_size,
+    as_static_bool,
+    as_static_float,
+    check_shape,
+    draw,
+)
+from jnnops._primitives.serialization import serializable
 from jnnops._types import Activation, Initializer, Key, Tree
+from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step
+from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
 
 
+@serializable
 class LSTMStateTuple(NamedTuple):
     """The state of an LSTM: its memory ``c`` and its last output ``h``, or the sizes of both."""
 
     c: Any
     h: Any
+
+
+_LIMIT = NOT_NEGATIVE._replace(requirement="be None or at least 0")
 
 
 @layer
@@ -50,7 +66,7 @@ class BasicLSTMCell:
     kernel: jax.Array
     bias: jax.Array
     forget_bias: float = static(default=1.0)
-    activation: Activation = static(default=jnp.tanh)
+    activation: Activation = static(default=tanh)
 
     @classmethod
     def init(
@@ -59,7 +75,7 @@ class BasicLSTMCell:
         num_units: int,
         *,
         forget_bias: float = 1.0,
-        activation: Activation = jnp.tanh,
+        activation: Activation = tanh,
         kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: Key,
@@ -83,12 +99,14 @@ class BasicLSTMCell:
             TypeError: If a size is no integer, ``activation`` no function or ``key`` no key.
             ValueError: If a size is below 1.
         """
-        rows, units = as_sizes("BasicLSTMCell.init", in_features, num_units)
+        op = "BasicLSTMCell.init"
+        rows, units = as_sizes(op, in_features, num_units)
+        dtype = as_dtype(op, "dtype", dtype, floating=True)
         return cls(
-            kernel=kernel_init(as_key("BasicLSTMCell.init", key), (rows + units, 4 * units), dtype),
+            kernel=draw(op, "kernel_init", kernel_init, as_key(op, key), (rows + units, 4 * units), dtype),
             bias=jnp.zeros(4 * units, dtype),
-            forget_bias=float(forget_bias),
-            activation=as_activation("BasicLSTMCell.init", activation),
+            forget_bias=as_static_float(op, "forget_bias", forget_bias),
+            activation=as_activation(op, activation),
         )
 
     @property
@@ -108,7 +126,7 @@ class BasicLSTMCell:
 
     def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> LSTMStateTuple:
         """Zeros ``[batch_size, num_units]``, twice."""
-        return _zero_lstm_state(self.state_size, batch_size, dtype)
+        return _zero_lstm_state("BasicLSTMCell", self.state_size, batch_size, dtype)
 
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
@@ -159,7 +177,7 @@ class LSTMCell:
     forget_bias: float = static(default=1.0)
     cell_clip: float | None = static(default=None)
     proj_clip: float | None = static(default=None)
-    activation: Activation = static(default=jnp.tanh)
+    activation: Activation = static(default=tanh)
 
     @classmethod
     def init(
@@ -172,7 +190,7 @@ class LSTMCell:
         num_proj: int | None = None,
         proj_clip: float | None = None,
         forget_bias: float = 1.0,
-        activation: Activation = jnp.tanh,
+        activation: Activation = tanh,
         kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
         key: Key,
@@ -202,18 +220,21 @@ class LSTMCell:
         """
         op = "LSTMCell.init"
         rows, units = as_sizes(op, in_features, num_units)
-        outputs = units if num_proj is None else as_static_int(op, "num_proj", num_proj, minimum=1)
+        outputs = units if num_proj is None else as_size(op, "num_proj", num_proj)
+        new = functools.partial(draw, op, "kernel_init", kernel_init)
+        dtype = as_dtype(op, "dtype", dtype, floating=True)
+        use_peepholes = as_static_bool(op, "use_peepholes", use_peepholes)
         kernel_key, projection_key, *peephole_keys = jax.random.split(as_key(op, key), 5)
         # A row of a square matrix: TensorFlow too takes a vector's length for both of its fans.
-        peepholes = [kernel_init(key, (units, units), dtype)[0] if use_peepholes else None for key in peephole_keys]
+        peepholes = [new(key, (units, units), dtype)[0] if use_peepholes else None for key in peephole_keys]
         return cls(
-            kernel=kernel_init(kernel_key, (rows + outputs, 4 * units), dtype),
+            kernel=new(kernel_key, (rows + outputs, 4 * units), dtype),
             bias=jnp.zeros(4 * units, dtype),
             w_i_diag=peepholes[0],
             w_f_diag=peepholes[1],
             w_o_diag=peepholes[2],
-            projection=None if num_proj is None else kernel_init(projection_key, (units, outputs), dtype),
-            forget_bias=float(forget_bias),
+            projection=None if num_proj is None else new(projection_key, (units, outputs), dtype),
+            forget_bias=as_static_float(op, "forget_bias", forget_bias),
             cell_clip=_limit(op, "cell_clip", cell_clip),
             proj_clip=_limit(op, "proj_clip", proj_clip),
             activation=as_activation(op, activation),
@@ -236,7 +257,7 @@ class LSTMCell:
 
     def zero_state(self, batch_size: int, dtype: DTypeLike = jnp.float32) -> LSTMStateTuple:
         """Zeros ``[batch_size, num_units]`` and ``[batch_size, output_size]``."""
-        return _zero_lstm_state(self.state_size, batch_size, dtype)
+        return _zero_lstm_state("LSTMCell", self.state_size, batch_size, dtype)
 
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
@@ -291,11 +312,9 @@ def _clip(x: jax.Array, limit: float | None) -> jax.Array:
     return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
 
-def _zero_lstm_state(sizes: LSTMStateTuple, batch_size: int, dtype: DTypeLike) -> LSTMStateTuple:
-    return LSTMStateTuple(*(jnp.zeros((batch_size, size), dtype) for size in sizes))
+def _zero_lstm_state(op: str, sizes: LSTMStateTuple, batch_size: int, dtype: DTypeLike) -> LSTMStateTuple:
+    return LSTMStateTuple(*(zero_state(op, batch_size, size, dtype) for size in sizes))
 
 
 def _limit(op: str, argument: str, value: float | None) -> float | None:
-    if value is not None and not value >= 0:
-        raise ValueError(f"{op}: `{argument}` must be None or at least 0, got {value}")
-    return None if value is None else float(value)
+    return None if value is None else as_static_float(op, argument, value, _LIMIT)

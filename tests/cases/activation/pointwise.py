@@ -105,7 +105,7 @@ CASES = [
         oracle=tf_function("gelu"),
         oracle_dtype="float32",
         batched=("features",),
-        bad=(NOT_FLOATING, bad("`approximate` must be False or True", approximate="tanh")),
+        bad=(NOT_FLOATING, bad("`approximate` must be True or False", TypeError, approximate="tanh")),
     ),
     Case(
         nn.gelu,
@@ -139,7 +139,7 @@ CASES = [
             bad("`x` must be floating point", TypeError, x=[1, 2]),
             bad(r"`rate` must be in \[0, 1\), got 1.0", rate=1.0),
             bad(r"`rate` must be in \[0, 1\), got -0.1", rate=-0.1),
-            bad("`rate` must be of rank 0", rate=np.ones(2, np.float32)),
+            bad("`rate` must be a static number", TypeError, rate=np.ones(2, np.float32)),
             bad("`key` must be a jax.random key", key=None),
             bad("`key` must be a jax.random key", TypeError, key=np.float32(3)),
             bad("`key` must be a single", key=jax.random.split(key())),
@@ -164,7 +164,7 @@ CASES = [
             x, 0.42, lambda shape, dtype: sampler(shape, dtype.as_numpy_dtype)
         ),
         bad=(
-            bad("`uniform_sampler` must be a function", TypeError, uniform_sampler=3),
+            bad("`uniform_sampler` must be callable", TypeError, uniform_sampler=3),
             bad(r"`uniform_sampler` must have shape \(4, 5\)", uniform_sampler=lambda shape, dtype: np.zeros(2, dtype)),
             bad(r"`rate` must be in \[0, 1\)", rate=2),
         ),
@@ -191,7 +191,7 @@ CASES = [
         bad=(
             bad("`value` must be of rank at least 2", value=np.ones(5, np.float32)),
             bad(r"`bias` must have shape \(5,\)", bias=np.ones(4, np.float32)),
-            bad("`data_format` must have the form", data_format="HWC"),
+            bad("`data_format` must be 'N...C', 'NWC'", data_format="HWC"),
             bad("`bias` must be integer or floating point", TypeError, bias=np.ones(5, bool)),
         ),
     ),

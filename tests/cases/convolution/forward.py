@@ -82,7 +82,7 @@ CASES = [
             bad("`input` must be of rank at least 3", input=np.ones((7, 4), np.float32)),
             bad("`filters` must be of rank 3", filters=np.ones((3, 3, 4, 6), np.float32)),
             bad("`data_format` must be 'NWC' or 'NCW'", data_format="NHWC"),
-            bad("`strides` must be an int or have length 1 or 3", stride=(2, 2)),
+            bad("`stride` must be an int or have length 1 or 3", stride=(2, 2)),
             bad("`padding` must make the input at least as large", padding="VALID", filters=np.ones((10, 4, 6), "f")),
         ),
     ),

@@ -1,9 +1,11 @@
 """Layers as pytrees, what they compute, and what they refuse."""
 
 import functools
+import pickle
 from typing import Any, cast
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -74,6 +76,27 @@ class TestPytree:
     def test_init_under_eval_shape_gives_the_structure(self):
         shapes = jax.eval_shape(network, KEYS[0])
         assert jax.tree.structure(shapes) == jax.tree.structure(network(KEYS[0]))
+
+    def test_a_model_is_pickled_and_exported_with_its_state(self):
+        cells = [
+            layers.BasicRNNCell.init(3, 3, key=KEYS[0]),
+            layers.GRUCell.init(3, 3, key=KEYS[1]),
+            layers.BasicLSTMCell.init(3, 3, key=KEYS[2]),
+            layers.LSTMCell.init(3, 3, key=KEYS[3]),
+        ]
+        model = layers.Sequential.init(
+            layers.Embedding.init(5, 3, key=KEYS[0]),
+            layers.BatchNorm.init(3),
+            *(layers.RNN(cell=cell) for cell in cells),
+            layers.Bidirectional(forward=cells[0], backward=cells[0]),
+            nn.relu,
+        )
+        arguments = model, jnp.arange(10).reshape(2, 5) % 5, model.init_state()
+        again = pickle.loads(pickle.dumps(model))
+        assert jax.tree.structure(again) == jax.tree.structure(model)
+        run = jax.jit(lambda model, ids, state: model(ids, state))
+        loaded = jax.export.deserialize(jax.export.export(run)(*arguments).serialize())
+        jax.tree.map(np.testing.assert_array_equal, loaded.call(again, *arguments[1:]), run(*arguments))
 
     def test_a_layer_is_immutable(self):
         with pytest.raises(AttributeError):
@@ -183,8 +206,8 @@ class TestConv:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"kernel_size": 3}, r"Conv.init: `kernel_size` must be 1, 2 or 3 ints, got 3"),
-            ({"kernel_size": (3, 3, 3, 3)}, r"Conv.init: `kernel_size` must be 1, 2 or 3 ints"),
+            ({"kernel_size": 3}, r"Conv.init: `kernel_size` must be a sequence of 1, 2 or 3 ints, one for each spatial dimension, got 3"),
+            ({"kernel_size": (3, 3, 3, 3)}, r"Conv.init: `kernel_size` must be a sequence of 1, 2 or 3 ints"),
             ({"groups": 3}, "Conv.init: `groups` must divide in_channels = 2 and features = 4, got 3"),
             ({"padding": "FULL"}, "Conv.init: `padding` must be 'SAME', 'VALID' or"),
             ({"strides": (1, 2, 3)}, "Conv.init: `strides` must be an int or have length"),
@@ -220,9 +243,9 @@ class TestDropout:
         actual = drop(IMAGES, training=True, key=KEYS[0])
         np.testing.assert_array_equal(actual, nn.dropout(IMAGES, 0.5, (None, 1, 1, None), key=KEYS[0]))
 
-    @pytest.mark.parametrize("rate", [1.0, -0.1, "half"])
+    @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan")])
     def test_a_bad_rate_is_refused(self, rate):
-        with pytest.raises(ValueError, match=r"Dropout.init: `rate` must be a number in \[0, 1\)"):
+        with pytest.raises(ValueError, match=r"Dropout.init: `rate` must be in \[0, 1\)"):
             layers.Dropout.init(rate)
 
 
@@ -251,6 +274,15 @@ class TestSequential:
         kept = model(jnp.ones(2000), training=True, key=KEYS[0]) != 0
         # a quarter, if independent; a half, if the same
         assert 0.2 < kept.mean() < 0.3
+
+    def test_is_a_sequence_of_its_members(self):
+        model = network(KEYS[0])
+        assert len(model) == 5
+        assert list(model) == list(model.members)
+        assert model[-1] is model.members[-1]
+        head = model[:2]
+        assert isinstance(head, layers.Sequential)
+        np.testing.assert_array_equal(head(IMAGES), nn.relu(model[0](IMAGES)))
 
     def test_without_state_the_output_comes_alone(self):
         assert network(KEYS[0]).init_state() is None

@@ -114,7 +114,7 @@ class TestBatchNorm:
         [
             (lambda: BatchNorm.init(NOTHING), TypeError, "BatchNorm.init: `features` must be a static integer"),
             (lambda: BatchNorm.init(-1), ValueError, "BatchNorm.init: `features` must be at least 0"),
-            (lambda: BatchNorm.init(3, momentum=1.5), ValueError, r"`momentum` must be a number in \[0, 1\], got 1.5"),
+            (lambda: BatchNorm.init(3, momentum=1.5), ValueError, r"`momentum` must be in \[0, 1\], got 1.5"),
             (lambda: BN(X[0, 0], BN.init_state()), ValueError, "BatchNorm: `x` must be of rank at least 2"),
             (lambda: BN(X[..., :2], BN.init_state()), ValueError, "BatchNorm: `x` must have 3 features"),
             (

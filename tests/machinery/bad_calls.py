@@ -1,0 +1,122 @@
+"""Values that an argument of a kind can never take, and which kind the arguments of the library are of."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_OBJECT = object()
+_TWO_KEYS = jax.random.split(jax.random.key(0))
+# What is neither a number nor a collection of them.
+_NO_NUMBERS = ("ab c", b"ab", {}, {"a": 1}, _OBJECT, len)
+_NO_ARRAYS = (None, *_NO_NUMBERS, [[1.0], [1.0, 2.0]], [None, 1.0], ["ab c"], 2**70)
+_NO_INTS = (*_NO_NUMBERS, {1, 2}, 1.5, float("nan"), 1j, ["ab c"], [1.5], np.ones((2, 2)), 2**70)
+_NO_FLOATS = (None, *_NO_NUMBERS, {1.0}, 1j, [0.5, 0.5], np.ones(2), "1.5", True, 10**400)
+_NO_PADDING = (None, *_NO_INTS, [], [[1, 2, 3]], [[-1, 0]] * 4, [[1]] * 2, [1, 1], -1)
+
+BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "floats": (*_NO_ARRAYS, 1j, np.ones(3, bool), np.ones(3, np.complex64)),
+    "numbers": (*_NO_ARRAYS, 1j, np.ones(3, bool)),
+    "integers": (*_NO_ARRAYS, 1.5, 1j, np.ones(3), np.array([2**40])),
+    "array": _NO_ARRAYS,
+    "array or None": _NO_ARRAYS[1:],
+    "arrays": (None, *_NO_NUMBERS, 3),
+    "float": _NO_FLOATS,
+    "float from 0": (*_NO_FLOATS, -1, -1e-3, float("nan")),
+    "fraction": (*_NO_FLOATS, -0.1, 1.5, float("nan")),
+    "fraction below 1": (*_NO_FLOATS, -0.1, 1, 1.5, float("nan")),
+    "sizes": (None, *_NO_INTS, -1, [], 0, [0], [1] * 9),
+    "sizes or None": (*_NO_INTS, -1, [], 0, [0], [1] * 9),
+    "shape": (None, *_NO_INTS, [], [-7] * 4, [1] * 9),
+    "shape of noise": (*_NO_INTS[:-2], 1.5, [-1], [7, 7, 7]),
+    "pairs": _NO_PADDING,
+    "padding": (*_NO_PADDING, "SAM", ""),
+    "size": (None, *_NO_INTS, -1, 0, [2], []),
+    "size from 0": (None, *_NO_INTS, -1, [2], []),
+    "integer": (None, *_NO_INTS, [], [0, 0]),
+    "axes": (*_NO_INTS[:-2], 99, -99, [99], [0, 0], 2**70),
+    "boolean": (None, "no", "", 2, 0.5, 1, 0, [], [True], _OBJECT, np.ones(2, bool)),
+    "name": ("banana", "", 3, b"N", [], {}, _OBJECT, 1.5, True),
+    "dtype": ("banana", "", 3, _OBJECT, [], np.ones(2), "str", object, jax.random.key(0).dtype),
+    "precision": ("banana", 3, _OBJECT, 1.5, ("a",), {}, ("highest", "a")),
+    "key": (None, 0, 1.5, "ab", [1, 2], {}, _OBJECT, np.zeros(2), np.zeros(3, np.uint32), _TWO_KEYS),
+    "function": (None, 3, "tanh", [], {}),
+    "initializer": (None, 3, "zeros", [], jax.nn.initializers.glorot_uniform, lambda *_: jnp.zeros(7), lambda: 0),
+    "cell": (None, 3, "cell", [], {}, dict),
+    "pair": ("ab", 3, [], {}, (1, 2, 3), _OBJECT),
+    "good for nothing": (),
+}  # fmt: skip
+
+_ARGUMENTS: Mapping[str, str] = {
+    "floats": "logits pos_weight depthwise_filter pointwise_filter weights biases scale offset mean variance bias",
+    "numbers": "features x value input filters filter out_backprop mask marker labels max_value alpha beta",
+    "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
+    "row_pooling_sequence col_pooling_sequence",
+    "arrays": "inputs",
+    "float": "distortion forget_bias",
+    "float from 0": "epsilon variance_epsilon max_norm cell_clip proj_clip",
+    "fraction": "momentum exponential_avg_factor",
+    "fraction below 1": "rate",
+    "sizes or None": "dilations",
+    "sizes": "strides stride ksize window_shape kernel_size dilation_rate block_shape",
+    "shape": "output_shape input_sizes filter_sizes filter_shape",
+    "shape of noise": "noise_shape",
+    "pairs": "paddings crops",
+    "padding": "padding",
+    "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
+    "num_embeddings unroll num_proj",
+    "size from 0": "steps batch_size",
+    "integer": "blank_index num_reserved_ids shard",
+    "axes": "axis axes spatial_dims",
+    "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
+    "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
+    "use_peepholes training",
+    "name": "data_format combiner partition_strategy pooling_type rng_alg",
+    "dtype": "dtype output_dtype preferred_element_type",
+    "precision": "precision",
+    "key": "key",
+    "function": "activation op uniform_sampler",
+    "initializer": "kernel_init table_init",
+    "cell": "cell cell_fw cell_bw",
+    "pair": "sampled_values",
+    # What is a pytree, a path, or has tests of its own below `rooms`.
+    "good for nothing": "params sp_ids sp_weights embedding_weights sparse_ids sparse_weights default_id state shift "
+    "initial_state initial_state_fw initial_state_bw vocab_file unigrams pooling_ratio table",
+}
+_KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
+# Where an argument is of another kind than those of the same name.
+_OTHER_KIND = {
+    "atrous_conv2d": {"rate": "size"},
+    "atrous_conv2d_transpose": {"rate": "size"},
+    "batch_normalization": {"offset": "array or None", "scale": "array or None"},
+    "max_unpool": {"output_shape": "shape"},
+    "pool": {"pooling_type": "name"},
+    "sampled_softmax_loss": {"labels": "integers"},
+    "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
+    "zero_fraction": {"value": "array"},
+} | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init", "BatchNorm.init")}
+
+
+def bad_calls(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """Each argument of a function with each value that it must refuse."""
+    for argument, parameter in inspect.signature(function).parameters.items():
+        for value in BAD_VALUES[{**_KIND, **_OTHER_KIND.get(name, {})}[argument]]:
+            if value is not None or parameter.default is not None:
+                yield argument, value
+
+
+def what_is_wrong_with(name: str, call: Callable[[], Any], argument: str) -> str | None:
+    """How an answer to a bad call falls short of an error that names the op and the argument; None if it does not."""
+    try:
+        call()
+    except (ValueError, TypeError) as error:
+        message = str(error)
+        if message.startswith(f"{name}: ") and f"`{argument}" in message:
+            return None
+        return f"{type(error).__name__}: {message[:200]}"
+    except Exception as error:
+        return f"another class of error, {type(error).__name__}: {str(error)[:200]}"
+    return "no error"

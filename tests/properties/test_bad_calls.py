@@ -1,0 +1,70 @@
+"""No bad argument is taken in silence, and every error names the op and the argument."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from machinery.bad_calls import bad_calls, what_is_wrong_with
+from machinery.registry import first_case
+
+import jnnops as nn
+from jnnops import layers
+
+_CELL = {"in_features": 4, "num_units": 3, "key": jax.random.key(0)}
+_DENSE = {"in_features": 4, "features": 3, "key": jax.random.key(0)}
+_CONV = {"in_channels": 4, "features": 3, "kernel_size": (3, 3), "key": jax.random.key(0)}
+_BATCH_NORM = layers.BatchNorm.init(3)
+_INPUT = jnp.ones((2, 4), jnp.float32)
+_RNN = layers.RNN(cell=layers.GRUCell.init(**_CELL))
+_SEQUENCES = {"inputs": jnp.ones((2, 5, 4)), "sequence_length": jnp.array([2, 3])}
+
+# What errors call it, the function, and a good call.
+LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
+    "BasicRNNCell.init": (layers.BasicRNNCell.init, _CELL),
+    "GRUCell.init": (layers.GRUCell.init, _CELL),
+    "BasicLSTMCell.init": (layers.BasicLSTMCell.init, _CELL),
+    "LSTMCell.init": (layers.LSTMCell.init, _CELL),
+    "LSTMCell": (layers.LSTMCell.init(**_CELL).zero_state, {"batch_size": 2}),
+    "Dense.init": (layers.Dense.init, _DENSE),
+    "Dense": (layers.Dense.init(**_DENSE).__call__, {"x": _INPUT}),
+    "Conv.init": (layers.Conv.init, _CONV),
+    "Conv": (layers.Conv.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
+    "Embedding.init": (layers.Embedding.init, {"num_embeddings": 4, "features": 3, "key": jax.random.key(0)}),
+    "Embedding": (layers.Embedding(table=jnp.ones((4, 3))).__call__, {"ids": jnp.array([1, 2])}),
+    "BatchNorm.init": (layers.BatchNorm.init, {"features": 3}),
+    "Dropout.init": (layers.Dropout.init, {"rate": 0.5}),
+    "Dropout": (
+        functools.partial(layers.Dropout.init(0.5).__call__, training=True),
+        {"x": _INPUT, "key": jax.random.key(0)},
+    ),
+    "MaxPool.init": (layers.MaxPool.init, {"ksize": 2}),
+    "AvgPool.init": (layers.AvgPool.init, {"ksize": 2}),
+    "MaxPool": (layers.MaxPool.init(2).__call__, {"x": jnp.ones((2, 4, 4, 1))}),
+    "AvgPool": (layers.AvgPool.init(2).__call__, {"x": jnp.ones((2, 4, 4, 1))}),
+    "RNN": (_RNN.__call__, _SEQUENCES),
+    "Bidirectional": (layers.Bidirectional(forward=_RNN.cell, backward=_RNN.cell).__call__, _SEQUENCES),
+}
+
+
+def assert_all_refused(name: str, function: Callable[..., Any], good: Mapping[str, Any]) -> None:
+    function(**good)
+    wrong = []
+    for argument, value in bad_calls(name, function):
+        fault = what_is_wrong_with(name, lambda: function(**{**good, argument: value}), argument)  # noqa: B023
+        if fault:
+            wrong.append(f"{name}({argument}={value!r:.60}): {fault}")
+    assert not wrong, "\n".join(wrong)
+
+
+@first_case
+def test_ops_refuse_bad_arguments(case):
+    op = getattr(nn, case.op.__name__)
+    assert_all_refused(op.__name__, op, {**case.cast(case.first_dtype), **case.static})
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_refuse_bad_arguments(name):
+    assert_all_refused(name, *LAYERS[name])
