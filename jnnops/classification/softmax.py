@@ -117,13 +117,16 @@ def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, axis
         Array([0.6931], dtype=float32)
 
     References:
-        ``tf.nn.softmax_cross_entropy_with_logits``.
+        ``tf.nn.softmax_cross_entropy_with_logits``; ``softmax_cross_entropy_with_logits_v2`` is the same function.
     """
     op = "softmax_cross_entropy_with_logits"
     labels, logits = as_float_arrays(op, labels=labels, logits=logits)
     check_rank(op, "logits", logits, at_least(1))
     check_broadcastable(op, "labels", labels, logits.shape, "logits")
     return _cross_entropy(jnp.broadcast_to(labels, logits.shape), logits, canonical_axis(op, "axis", axis, logits.ndim))
+
+
+softmax_cross_entropy_with_logits_v2 = softmax_cross_entropy_with_logits
 
 
 @functools.partial(jax.jit, static_argnames="axis")

@@ -150,7 +150,3 @@ class TestDropout:
         assert (a != c).any()
         by_key = nn.stateless_dropout(self.x, 0.5, key=jax.random.key(0))
         np.testing.assert_array_equal(by_key, nn.dropout(self.x, 0.5, key=jax.random.key(0)))
-
-
-def test_names_of_tensorflow():
-    assert nn.swish is nn.silu

@@ -122,12 +122,6 @@ class TestDepthwise:
         assert y.dtype == dtype
         assert y.ravel().tolist() == [float(jnp.asarray(4156, dtype))] * 2
 
-    def test_native_names_are_the_same_functions(self):
-        assert nn.depthwise_conv2d_native is nn.depthwise_conv2d
-        assert nn.depthwise_conv2d_native_backprop_filter is nn.depthwise_conv2d_backprop_filter
-        assert nn.depthwise_conv2d_native_backprop_input is nn.depthwise_conv2d_backprop_input
-        assert nn.conv3d_backprop_filter_v2 is nn.conv3d_backprop_filter
-
 
 class TestIntegers:
     @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
