@@ -150,3 +150,17 @@ class TestDropout:
         assert (a != c).any()
         by_key = nn.stateless_dropout(self.x, 0.5, key=jax.random.key(0))
         np.testing.assert_array_equal(by_key, nn.dropout(self.x, 0.5, key=jax.random.key(0)))
+
+    def test_stateless_dropout_takes_the_generators_of_tensorflow_that_jax_has(self):
+        def drop(rng_alg=None, **randomness):
+            return nn.stateless_dropout(self.x[:9], 0.5, rng_alg=rng_alg, **randomness)
+
+        with jax.default_prng_impl("rbg"):
+            default, threefry = drop(seed=[1, 2]), drop("threefry", seed=[1, 2])
+            np.testing.assert_array_equal(drop("AUTO_SELECT", seed=[1, 2]), default)
+            np.testing.assert_array_equal(drop(3, seed=[1, 2]), default)
+            np.testing.assert_array_equal(drop(2, seed=[1, 2]), threefry)
+            assert (default != threefry).any()
+        np.testing.assert_array_equal(drop(seed=[1, 2]), threefry)
+        with pytest.raises(ValueError, match="stateless_dropout: `rng_alg` must be None or 'auto_select' with a `key`"):
+            drop("threefry", key=jax.random.key(0))
