@@ -124,6 +124,8 @@ def _normalize_by_given_moments(
 ) -> FusedBatchNormResult:
     axes = _all_but(channel_axis, x)
     wide = _wide_dtype(x, scale, offset, mean, variance)
+    # Once, so that the gradients of what is used twice are added before they are rounded.
+    mean, variance = mean.astype(wide), variance.astype(wide)
     y = _batch_normalization(
         x,
         lax.expand_dims(mean, axes),
@@ -132,7 +134,7 @@ def _normalize_by_given_moments(
         lax.expand_dims(scale, axes),
         epsilon,
     )
-    return FusedBatchNormResult(y, mean.astype(wide), variance.astype(wide))
+    return FusedBatchNormResult(y, mean, variance)
 
 
 @functools.partial(jax.jit, static_argnames="channel_axis")
@@ -148,14 +150,14 @@ def _normalize_by_batch_moments(
 ) -> FusedBatchNormResult:
     axes = _all_but(channel_axis, x)
     wide = _wide_dtype(x, scale, offset, old_mean, old_variance)
-    mean, variance = mean_and_variance(x.astype(wide), axes)
-    y = _batch_normalization(x, mean, variance, lax.expand_dims(offset, axes), lax.expand_dims(scale, axes), epsilon)
+    # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
+    wide_x, f = x.astype(wide), factor.astype(wide)
+    mean, variance = mean_and_variance(wide_x, axes)
+    offset, scale = lax.expand_dims(offset, axes), lax.expand_dims(scale, axes)
+    y = _batch_normalization(wide_x, mean, variance, offset, scale, epsilon).astype(x.dtype)
 
     def update(old: jax.Array | None, batch: jax.Array) -> jax.Array:
-        if old is None:
-            return batch
-        f = factor.astype(wide)
-        return (1 - f) * jnp.where(f == 1, 0, old.astype(wide)) + f * batch
+        return batch if old is None else (1 - f) * jnp.where(f == 1, 0, old.astype(wide)) + f * batch
 
     count = math.prod(x.shape[axis] for axis in axes)
     unbiased = variance.squeeze(axes) * (count / max(count - 1, 1))
@@ -234,6 +236,8 @@ def _batch_normalization(
     scale: jax.Array | None,
     epsilon: jax.Array,
 ) -> jax.Array:
+    if not x.size:  # the moments of nothing are NaN, and would make all gradients NaN
+        return x
     wide = _wide_dtype(x, mean, variance, offset, scale)
     factor = lax.rsqrt(variance.astype(wide) + epsilon.astype(wide))
     if scale is not None:
