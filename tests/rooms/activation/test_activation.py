@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
+from machinery.case import Case, normal
+from machinery.rounding import assert_gradients_are_rounded_once
 
 import jnnops as nn
 
@@ -98,6 +100,15 @@ class TestIntegers:
     def test_zero_fraction_of_nothing_is_nan(self):
         assert jnp.isnan(nn.zero_fraction(jnp.zeros((0, 3))))
         assert nn.zero_fraction(jnp.array([True, False, False])) == jnp.float32(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("op", "name", "values"),
+    [(nn.bias_add, "bias", [1, 2]), (nn.leaky_relu, "alpha", [0.25, 0.5]), (nn.relu_x, "max_value", [0.25, 0.5])],
+)
+def test_16_bit_gradients_of_what_broadcasts_are_rounded_once(op, name, values):
+    first = "value" if op is nn.bias_add else "features"
+    assert_gradients_are_rounded_once(Case(op, {first: normal(20, 150, 2), name: np.array(values, np.float64)}))
 
 
 class TestDropout:
