@@ -38,6 +38,7 @@ from jnnops.classification import log_softmax as log_softmax
 from jnnops.classification import sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits
 from jnnops.classification import softmax as softmax
 from jnnops.classification import softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits
+from jnnops.classification import softmax_cross_entropy_with_logits_v2 as softmax_cross_entropy_with_logits_v2
 from jnnops.classification import sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits
 from jnnops.classification import weighted_cross_entropy_with_logits as weighted_cross_entropy_with_logits
 from jnnops.convolution import atrous_conv2d as atrous_conv2d
@@ -71,6 +72,7 @@ from jnnops.ctc import CTCDecoded as CTCDecoded
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
+from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2
 from jnnops.embedding import SparseIds as SparseIds
 from jnnops.embedding import embedding_lookup as embedding_lookup
 from jnnops.embedding import embedding_lookup_sparse as embedding_lookup_sparse
@@ -95,12 +97,14 @@ from jnnops.pooling import avg_pool as avg_pool
 from jnnops.pooling import avg_pool1d as avg_pool1d
 from jnnops.pooling import avg_pool2d as avg_pool2d
 from jnnops.pooling import avg_pool3d as avg_pool3d
+from jnnops.pooling import avg_pool_v2 as avg_pool_v2
 from jnnops.pooling import fractional_avg_pool as fractional_avg_pool
 from jnnops.pooling import fractional_max_pool as fractional_max_pool
 from jnnops.pooling import max_pool as max_pool
 from jnnops.pooling import max_pool1d as max_pool1d
 from jnnops.pooling import max_pool2d as max_pool2d
 from jnnops.pooling import max_pool3d as max_pool3d
+from jnnops.pooling import max_pool_v2 as max_pool_v2
 from jnnops.pooling import max_pool_with_argmax as max_pool_with_argmax
 from jnnops.pooling import max_unpool as max_unpool
 from jnnops.pooling import pool as pool

@@ -96,6 +96,14 @@ def as_float_array(op: str, argument: str, value: Any, *, rank: int | Collection
     return array
 
 
+def as_inexact_array(op: str, argument: str, value: Any, *, rank: int | Collection[int] | None = None) -> jax.Array:
+    """``as_array`` of real floating point or complex numbers."""
+    array = as_array(op, argument, value, rank=rank)
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        raise TypeError(f"{op}: `{argument}` must be {FLOATING} or complex, got {array.dtype}")
+    return array
+
+
 def as_integer_array(op: str, argument: str, value: Any, *, rank: int | Collection[int] | None = None) -> jax.Array:
     """``as_array`` of integers."""
     array = as_array(op, argument, value, rank=rank)

@@ -7,6 +7,9 @@ The formulas are those of TensorFlow's convolution guide. With an effective wind
   after, the odd one after: ``max((outputs - 1) * stride + effective - size, 0)`` in all.
 - ``VALID``: no padding; ``ceil((size - effective + 1) / stride)`` outputs.
 - explicit: as many outputs as VALID has on the padded input.
+
+A window that is larger than the input and its padding is an error, as in TensorFlow's graphs (its eager kernels give
+something empty or unspecified, or an error, as it comes). Where there are no cells there are no such windows either.
 """
 
 import dataclasses
@@ -142,8 +145,8 @@ class WindowArguments(NamedTuple):
         """Whether the channels are last."""
         return is_channels_last(self.op, self.data_format, spatial_rank)
 
-    def resolve(self, *, input_shape: tuple[int, ...], size: tuple[int, ...]) -> Window:
-        """The window of that many taps on an input whose spatial shape is ``input_shape``."""
+    def resolve(self, *, input_shape: tuple[int, ...], size: tuple[int, ...], for_transpose: bool = False) -> Window:
+        """The window of that many taps on an input, or on the result of a transpose, with that spatial shape."""
         return resolve_window(
             self.op,
             input_shape=input_shape,
@@ -153,6 +156,7 @@ class WindowArguments(NamedTuple):
             dilations=self.dilations,
             channels_last=self.channels_last(len(input_shape)),
             strides_argument=self.strides_argument,
+            for_transpose=for_transpose,
         )
 
 
@@ -185,8 +189,12 @@ def resolve_window(
     dilations: Ints | None = None,
     channels_last: bool = True,
     strides_argument: str = "strides",
+    for_transpose: bool = False,
 ) -> Window:
-    """Resolves the window arguments of an op on an input whose spatial shape is ``input_shape``."""
+    """Resolves the window arguments of an op on an input whose spatial shape is ``input_shape``.
+
+    Of no outputs a transpose makes any number of cells that no window fits into, which only ``for_transpose`` allows.
+    """
     spatial_rank = len(input_shape)
     strides = resolve_ints(op, strides_argument, strides, spatial_rank, channels_last)
     dilations = resolve_ints(op, "dilations", 1 if dilations is None else dilations, spatial_rank, channels_last)
@@ -202,12 +210,12 @@ def resolve_window(
                 f"window of {effective} cells (dilation included)"
             )
         room = cells + before + after - window + stride
-        if room < 0:
+        if room < stride and cells and not for_transpose:
             raise ValueError(
                 f"{op}: `padding` must make the input at least as large as the window, got spatial shape "
                 f"{input_shape} padded by {pads} for a window of {effective} cells (dilation included)"
             )
-        outputs = room // stride
+        outputs = max(room, 0) // stride
         if outputs == 1:  # no larger stride than what makes it one, since lowerings may have a part for every phase
             stride = min(stride, room - stride + 1)
         dimensions.append(Dimension(cells, outputs, taps, stride, dilation, before, after))

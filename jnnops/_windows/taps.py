@@ -25,9 +25,10 @@ UNROLLED_TAPS = 64
 
 def window_cells(x: jax.Array, window: Window, tap: tuple[int, ...]) -> jax.Array:
     """The cells of the padded ``x`` that ``tap`` meets."""
-    start = [place * dim.dilation for place, dim in zip(tap, window.dimensions, strict=True)]
+    # of no outputs nothing, at the beginning: the tap may lie beyond all padded cells
+    start = [place * dim.dilation if dim.outputs else 0 for place, dim in zip(tap, window.dimensions, strict=True)]
     stop = [
-        at + (dim.outputs - 1) * dim.stride + 1 if dim.outputs else at
+        at + (dim.outputs - 1) * dim.stride + 1 if dim.outputs else 0
         for at, dim in zip(start, window.dimensions, strict=True)
     ]
     return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *window.strides, 1))

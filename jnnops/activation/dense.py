@@ -1,12 +1,14 @@
 """Biases, and layers of a matrix and a bias."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_arrays, at_least, broadcast_to_rank, check_rank, check_shape
 from jnnops._types import DataFormat
-from jnnops._windows.layout import is_channels_last_of_any_rank
+from jnnops._windows.layout import along, is_channels_last_of_any_rank
 from jnnops.activation.rectifiers import relu
 
 
@@ -37,7 +39,13 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: DataFormat = None) 
     check_rank("bias_add", "value", x, at_least(2))
     axis = x.ndim - 1 if is_channels_last_of_any_rank("bias_add", data_format) else 1
     check_shape("bias_add", "bias", b, (x.shape[axis],), f"the channels of `value` of shape {x.shape}")
-    return x + b.reshape(tuple(x.shape[axis] if i == axis else 1 for i in range(x.ndim)))
+    return _bias_add(x, b, axis)
+
+
+@functools.partial(jax.jit, static_argnames="axis")
+def _bias_add(x: jax.Array, bias: jax.Array, axis: int) -> jax.Array:
+    wide = accumulation_dtype(x.dtype)  # in which the gradient of the bias is summed, too
+    return (x.astype(wide) + bias.astype(wide).reshape(along(axis, x.ndim))).astype(x.dtype)
 
 
 def relu_layer(x: ArrayLike, weights: ArrayLike, biases: ArrayLike) -> jax.Array:

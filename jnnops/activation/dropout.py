@@ -92,7 +92,7 @@ def stateless_dropout(
     x: ArrayLike,
     rate: ArrayLike,
     seed: ArrayLike | None = None,
-    rng_alg: str | None = None,
+    rng_alg: str | int | None = None,
     noise_shape: NoiseShape = None,
     *,
     key: Key | None = None,
@@ -103,7 +103,9 @@ def stateless_dropout(
         x: Any shape, floating point.
         rate: Scalar, the probability of dropping an element, in [0, 1). It may be traced.
         seed: ``[2]`` integers. The same seed gives the same result, another one than TensorFlow's generators give.
-        rng_alg: None or ``"auto_select"``: JAX's default generator.
+        rng_alg: What generates the noise from ``seed``: None or ``"auto_select"``, JAX's default generator, or
+            ``"threefry"``, in any case, or TensorFlow's numbers of these, 3 and 2. Its ``"philox"`` (1) JAX has not. A
+            ``key`` brings its generator with it: with one, ``rng_alg`` must be None or ``"auto_select"``.
         noise_shape: Shape of the random decisions, as in :func:`dropout`.
         key: A ``jax.random`` key, in place of ``seed``.
 
@@ -124,16 +126,34 @@ def stateless_dropout(
         ``tf.nn.experimental.stateless_dropout``.
     """
     op = "stateless_dropout"
-    check_choice(op, "rng_alg", rng_alg, (None, "auto_select"))
+    generator = _generator(op, rng_alg)
     if (seed is None) == (key is None):
         given = "neither" if seed is None else "both"
         raise ValueError(f"{op}: `seed` must be given, or else `key`, got {given}")
     if seed is not None:
         words = as_integer_array(op, "seed", seed, rank=1)
         check_shape(op, "seed", words, (2,), "two integers")
-        words = words.astype(jnp.uint32)
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), words[0]), words[1])
+        key = _key_of(words, generator)
+    elif generator is not None:
+        raise ValueError(f"{op}: `rng_alg` must be None or 'auto_select' with a `key`, got {rng_alg!r}")
     return drop(op, x, rate, functools.partial(jax.random.uniform, as_key(op, key)), noise_shape)
+
+
+@functools.partial(jax.jit, static_argnames="generator")
+def _key_of(words: jax.Array, generator: str | None) -> jax.Array:
+    high, low = words.astype(jnp.uint32)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(0, impl=generator), high), low)
+
+
+def _generator(op: str, rng_alg: str | int | None) -> str | None:
+    """JAX's name of a generator of TensorFlow's; None for the default one."""
+    algorithm = rng_alg.lower() if isinstance(rng_alg, str) else rng_alg
+    if isinstance(algorithm, str | int) and algorithm in ("philox", 1):
+        raise ValueError(
+            f"{op}: `rng_alg` must be None, 'auto_select' or 'threefry', got {rng_alg!r}, a generator that JAX has not"
+        )
+    check_choice(op, "rng_alg", algorithm, (None, "auto_select", "threefry", 3, 2))
+    return "threefry2x32" if algorithm in ("threefry", 2) else None
 
 
 def drop(

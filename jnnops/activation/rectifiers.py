@@ -14,6 +14,7 @@ from jnnops._check import (
     canonical_axis,
     check_broadcastable,
 )
+from jnnops.activation._accumulation import in_accumulation_dtype
 
 
 def relu(features: ArrayLike) -> jax.Array:
@@ -98,8 +99,9 @@ def relu_x(features: ArrayLike, max_value: ArrayLike) -> jax.Array:
 
 
 @jax.jit
+@in_accumulation_dtype
 def _relu_x(x: jax.Array, ceiling: jax.Array) -> jax.Array:
-    ceiling = broadcast_to_rank(ceiling.astype(x.dtype), x.ndim)
+    ceiling = broadcast_to_rank(ceiling, x.ndim)
     return jnp.where(x <= 0, 0, jnp.where(x >= ceiling, ceiling, x))
 
 
@@ -167,6 +169,7 @@ def leaky_relu(features: ArrayLike, alpha: ArrayLike = 0.2) -> jax.Array:
 
 
 @jax.jit
+@in_accumulation_dtype
 def _leaky_relu(x: jax.Array, slope: jax.Array) -> jax.Array:
     # The inner select keeps `inf * 0` out of the gradient by the slope.
     return jnp.where(x > 0, x, broadcast_to_rank(slope, x.ndim) * jnp.where(x > 0, 0, x))

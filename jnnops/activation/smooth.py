@@ -1,20 +1,17 @@
 """Activation functions that bend: exponential linear units, squashing functions and smooth rectifiers."""
 
-import functools
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import (
-    accumulation_dtype,
     as_float_array,
     as_float_arrays,
     as_static_bool,
     broadcast_to_rank,
     check_broadcastable,
 )
+from jnnops.activation._accumulation import in_accumulation_dtype
 
 # Klambauer et al. 2017, equation 14: the fixed point of mean 0 and variance 1.
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -25,16 +22,6 @@ SELU_SCALE = 1.0507009873554804934193349852946
 
 # Beyond this the tail of the normal distribution is 0 even in float64, and up to it x**3 is finite in float32.
 GELU_SATURATION = 40.0
-
-
-def in_accumulation_dtype(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Computes ``f(x, ...)`` of a 16-bit ``x`` in float32 and rounds the result once."""
-
-    @functools.wraps(f)
-    def wide(x: jax.Array, *arrays: jax.Array) -> jax.Array:
-        return f(*(array.astype(accumulation_dtype(x.dtype)) for array in (x, *arrays))).astype(x.dtype)
-
-    return wide
 
 
 def elu(features: ArrayLike) -> jax.Array:

@@ -11,6 +11,7 @@ from jnnops.classification.logistic import weighted_cross_entropy_with_logits as
 from jnnops.classification.softmax import log_softmax as log_softmax
 from jnnops.classification.softmax import softmax as softmax
 from jnnops.classification.softmax import softmax_cross_entropy_with_logits as softmax_cross_entropy_with_logits
+from jnnops.classification.softmax import softmax_cross_entropy_with_logits_v2 as softmax_cross_entropy_with_logits_v2
 from jnnops.classification.softmax import (
     sparse_softmax_cross_entropy_with_logits as sparse_softmax_cross_entropy_with_logits,
 )

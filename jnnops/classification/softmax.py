@@ -117,19 +117,23 @@ def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, axis
         Array([0.6931], dtype=float32)
 
     References:
-        ``tf.nn.softmax_cross_entropy_with_logits``.
+        ``tf.nn.softmax_cross_entropy_with_logits``; ``softmax_cross_entropy_with_logits_v2`` is the same function.
     """
     op = "softmax_cross_entropy_with_logits"
     labels, logits = as_float_arrays(op, labels=labels, logits=logits)
     check_rank(op, "logits", logits, at_least(1))
     check_broadcastable(op, "labels", labels, logits.shape, "logits")
-    return _cross_entropy(jnp.broadcast_to(labels, logits.shape), logits, canonical_axis(op, "axis", axis, logits.ndim))
+    return _cross_entropy(labels, logits, canonical_axis(op, "axis", axis, logits.ndim))
+
+
+softmax_cross_entropy_with_logits_v2 = softmax_cross_entropy_with_logits
 
 
 @functools.partial(jax.jit, static_argnames="axis")
 def _cross_entropy(labels: jax.Array, logits: jax.Array, axis: int) -> jax.Array:
     wide = accumulation_dtype(logits.dtype)
-    return _cross_entropy_of_wide(labels.astype(wide), logits.astype(wide), axis).astype(logits.dtype)
+    labels = jnp.broadcast_to(labels.astype(wide), logits.shape)
+    return _cross_entropy_of_wide(labels, logits.astype(wide), axis).astype(logits.dtype)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))

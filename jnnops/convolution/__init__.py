@@ -18,6 +18,8 @@ Padding: with ``effective = (size - 1) * dilation + 1``,
 - ``"VALID"`` pads nothing and gives ``ceil((input - effective + 1) / stride)`` outputs.
 - Pairs ``(before, after)``, one for each spatial dimension or one for each dimension of the input, pad those zeros.
 
+A window must not be larger than the input with its padding, unless the input is empty, and then so is the result.
+
 Transposes: a convolution with stride 3 gives 4 cells of 10, 11 and 12 with ``"SAME"``, so its transpose has to be told
 which is meant: ``output_shape``, in full, with None or -1 for the batch, or the spatial sizes alone, which mean one
 group. Each of those sizes works, and the result is the exact transpose of the convolution of an input of that size.

@@ -95,7 +95,7 @@ def resolve_transpose(
             f"a convolution gives the {outputs} of `{sizes.like}` with a window of {effective} cells (dilation "
             f"included), strides {strides} and padding {describe(arguments.padding)}, got {spatial}"
         )
-    return arguments.resolve(input_shape=spatial, size=window_size), channels
+    return arguments.resolve(input_shape=spatial, size=window_size, for_transpose=True), channels
 
 
 def _possible_sizes(

@@ -25,7 +25,8 @@ def space_to_batch(input: ArrayLike, block_shape: Ints, paddings: Sequence[Seque
     Args:
         input: ``[batch, *spatial, ...]`` of any dtype.
         block_shape: The size of the blocks in each spatial dimension, which are those after the batch; an int for all.
-        paddings: A pair ``(before, after)`` of cells of zeros for each of those dimensions.
+        paddings: A pair ``(before, after)`` of cells of zeros for each of those dimensions. If there are none, the
+            result is ``input``.
 
     Returns:
         ``[prod(block_shape) * batch, *((spatial + paddings) / block_shape), ...]``, the first cells of all blocks
@@ -62,7 +63,8 @@ def batch_to_space(input: ArrayLike, block_shape: Ints, crops: Sequence[Sequence
     Args:
         input: ``[prod(block_shape) * batch, *spatial, ...]`` of any dtype.
         block_shape: The size of the blocks in each spatial dimension, which are those after the batch; an int for all.
-        crops: A pair ``(before, after)`` of cells to cut off for each of those dimensions.
+        crops: A pair ``(before, after)`` of cells to cut off for each of those dimensions. If there are none, the
+            result is ``input``.
 
     Returns:
         ``[batch, *(spatial * block_shape - crops), ...]``.
@@ -295,7 +297,7 @@ def _pairs(op: str, argument: str, value: Sequence[Sequence[int]]) -> Pairs:
     if not hasattr(value, "__len__") or isinstance(value, str):
         raise ValueError(f"{op}: `{argument}` must be pairs of ints, one for each spatial dimension, got {value!r}")
     pairs = tuple(as_static_ints(op, argument, pair, minimum=0) for pair in value)
-    if not pairs or any(len(pair) != 2 for pair in pairs):
+    if any(len(pair) != 2 for pair in pairs):
         raise ValueError(f"{op}: `{argument}` must be pairs of ints, one for each spatial dimension, got {pairs}")
     return tuple((pair[0], pair[1]) for pair in pairs)
 
@@ -303,7 +305,7 @@ def _pairs(op: str, argument: str, value: Sequence[Sequence[int]]) -> Pairs:
 def _block_shape(op: str, block_shape: Ints, count: int, argument: str) -> tuple[int, ...]:
     block = as_static_ints(op, "block_shape", block_shape, minimum=1)
     if not hasattr(block_shape, "__len__"):
-        block *= count
+        block *= max(count, 1)  # one size is for no dimension at all an error, too
     if len(block) != count:
         raise ValueError(f"{op}: `block_shape` must have a size for each of the {count} `{argument}`, got {block}")
     return block

@@ -11,3 +11,4 @@ from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
 from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
 from jnnops.ctc.greedy import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc.loss import ctc_loss as ctc_loss
+from jnnops.ctc.loss import ctc_loss_v2 as ctc_loss_v2

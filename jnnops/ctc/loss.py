@@ -73,8 +73,8 @@ def ctc_loss(
         Array([inf], dtype=float32)
 
     References:
-        ``tf.nn.ctc_loss``. Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence
-        Data with Recurrent Neural Networks", 2006.
+        ``tf.nn.ctc_loss``; ``tf.compat.v1.nn.ctc_loss_v2`` is the same function. Graves et al., "Connectionist Temporal
+        Classification: Labelling Unsegmented Sequence Data with Recurrent Neural Networks", 2006.
     """
     op = "ctc_loss"
     labels = as_integer_array(op, "labels", labels, rank=2)
@@ -103,6 +103,9 @@ def ctc_loss(
         blank_index=canonical_blank(op, blank_index, logits.shape[2]),
         zero_infinity=as_static_bool(op, "zero_infinity", zero_infinity),
     )
+
+
+ctc_loss_v2 = ctc_loss
 
 
 @functools.partial(jax.jit, static_argnames=("time_major", "blank_index", "zero_infinity"))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_number_array, is_traced
+from jnnops._check import as_number_array, is_traced
 
 
 def as_max_norm(op: str, max_norm: ArrayLike) -> jax.Array:
@@ -17,10 +17,9 @@ def as_max_norm(op: str, max_norm: ArrayLike) -> jax.Array:
 
 
 def scales(rows: jax.Array, max_norm: jax.Array, ids_rank: int) -> jax.Array:
-    """The factor that brings each row down to ``max_norm``: of the shape of the ids, in the dtype of sums."""
-    wide = rows.astype(accumulation_dtype(rows.dtype))
-    limit = max_norm.astype(wide.dtype)
-    square = jnp.sum(jnp.square(wide), tuple(range(ids_rank, rows.ndim)))
+    """The factor that brings each row, in the dtype of sums, down to ``max_norm``: of the shape of the ids."""
+    limit = max_norm.astype(rows.dtype)
+    square = jnp.sum(jnp.square(rows), tuple(range(ids_rank, rows.ndim)))
     norm = jnp.sqrt(jnp.where(square > 0, square, 1))  # the root has no derivative at 0
     return jnp.where((square > 0) & (norm >= limit), limit / norm, 1)
 

@@ -5,7 +5,7 @@ import functools
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_integer_array
+from jnnops._check import accumulation_dtype, as_integer_array
 from jnnops._tables.ids import checked_ids
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
@@ -68,5 +68,6 @@ def _lookup(
     rows = take_sharded_rows(shards, ids, partition_strategy)
     if max_norm is None:
         return rows
-    factors = scales(rows, max_norm, ids.ndim)
-    return (rows.astype(factors.dtype) * of_each_row(factors, rows)).astype(rows.dtype)
+    # Once, so that the gradients by way of the norm and past it are added before they are rounded.
+    wide = rows.astype(accumulation_dtype(rows.dtype))
+    return (wide * of_each_row(scales(wide, max_norm, ids.ndim), wide)).astype(rows.dtype)

@@ -199,17 +199,16 @@ def _combine(
 ) -> jax.Array:
     """The rows of each bag combined: ``[bags.num_bags, *row_shape]``, in the dtype of sums."""
     rows = take_sharded_rows(shards, bags.ids, partition_strategy)
-    wide = accumulation_dtype(rows.dtype)
+    rows = rows.astype(accumulation_dtype(rows.dtype))
     factors = [] if bags.weights is None else [bags.weights]
     if max_norm is not None:
         factors.append(scales(rows, max_norm, bags.ids.ndim))
-    rows = rows.astype(wide)
     for factor in factors:
         rows *= of_each_row(factor, rows)
     total = bags.sum(rows)
     if combiner == "sum":
         return total
-    weights = (bags.ids != NO_ID).astype(wide) if bags.weights is None else bags.weights
+    weights = (bags.ids != NO_ID).astype(rows.dtype) if bags.weights is None else bags.weights
     divisor = bags.sum(weights if combiner == "mean" else jnp.square(weights))
     nothing = divisor == 0
     divisor = jnp.where(nothing, 1, divisor)

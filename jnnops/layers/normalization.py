@@ -166,7 +166,9 @@ class BatchNorm:
 def _normalize_and_update(
     bn: BatchNorm, x: jax.Array, old: BatchNormState, axis_name: Hashable
 ) -> tuple[jax.Array, BatchNormState]:
-    mean, variance = moments(x.astype(accumulation_dtype(x.dtype)), tuple(range(x.ndim - 1)))
+    # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
+    wide = x.astype(accumulation_dtype(x.dtype))
+    mean, variance = moments(wide, tuple(range(x.ndim - 1)))
     count = math.prod(x.shape[:-1])
     if axis_name is not None:
         # The parts are equally large, so the variance of the whole is the mean of their variances plus the variance of
@@ -178,6 +180,6 @@ def _normalize_and_update(
     def update(old: jax.Array, batch: jax.Array) -> jax.Array:
         return bn.momentum * old + (1 - bn.momentum) * batch.astype(old.dtype)
 
-    y = batch_normalization(x, mean, variance, bn.offset, bn.scale, bn.epsilon)
+    y = batch_normalization(wide, mean, variance, bn.offset, bn.scale, bn.epsilon).astype(x.dtype)
     unbiased = variance * (count / max(count - 1, 1))
     return y, BatchNormState(update(old.mean, mean), update(old.variance, unbiased))

@@ -1,13 +1,16 @@
 """Pooling as layers."""
 
+import itertools
 from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_static_ints, describe
+from jnnops._check import as_size, as_static_ints, check_choice, is_sequence
 from jnnops._types import DataFormat, Ints, Padding
+from jnnops._windows.geometry import explicit_padding
+from jnnops._windows.layout import DATA_FORMATS
 from jnnops.layers._layer import layer, static
 from jnnops.pooling import avg_pool, max_pool
 
@@ -86,16 +89,36 @@ class AvgPool:
 
 def _init_pool(cls: type[Pool], ksize: Ints, strides: Ints | None, padding: Padding, data_format: DataFormat) -> Pool:
     op = f"{cls.__name__}.init"
-    if not isinstance(padding, str):
-        if not hasattr(padding, "__len__"):
-            raise ValueError(f"{op}: `padding` must be 'SAME', 'VALID' or pairs of ints, got {describe(padding)}")
-        padding = tuple(as_static_ints(op, "padding", pair) for pair in padding)
     return cls(
-        ksize=as_static_ints(op, "ksize", ksize, minimum=1),
-        strides=None if strides is None else as_static_ints(op, "strides", strides, minimum=1),
-        padding=padding,
-        data_format=data_format,
+        ksize=_sizes(op, "ksize", ksize),
+        strides=None if strides is None else _sizes(op, "strides", strides),
+        padding=_padding(op, padding),
+        data_format=_data_format(op, data_format),
     )
+
+
+def _sizes(op: str, argument: str, value: Ints) -> tuple[int, ...]:
+    """Ints for as many dimensions as an input of the layer may have."""
+    sizes = tuple(as_size(op, argument, size) for size in as_static_ints(op, argument, value))
+    if not 0 < len(sizes) <= max(DATA_FORMATS) + 2:
+        raise ValueError(f"{op}: `{argument}` must be an int or one for each dimension of the input, got {sizes}")
+    return sizes
+
+
+def _padding(op: str, padding: Padding) -> str | tuple[tuple[int, int], ...]:
+    if isinstance(padding, str):
+        if padding.upper() not in ("SAME", "VALID"):
+            raise ValueError(f"{op}: `padding` must be 'SAME', 'VALID' or pairs of ints, got {padding!r}")
+        return padding
+    # The rank of the input is known from the first call on; pairs may be there for two dimensions more.
+    rank = min(len(padding), max(DATA_FORMATS)) if is_sequence(padding) else 1
+    return explicit_padding(op, padding, max(rank, 1), channels_last=True)
+
+
+def _data_format(op: str, data_format: DataFormat) -> DataFormat:
+    if data_format is not None:
+        check_choice(op, "data_format", data_format, tuple(itertools.chain(*DATA_FORMATS.values())))
+    return data_format
 
 
 def _pool(op: Callable[..., jax.Array], layer: MaxPool | AvgPool, x: ArrayLike) -> jax.Array:

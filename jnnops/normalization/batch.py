@@ -10,14 +10,17 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import (
+    FRACTION,
+    NOT_NEGATIVE,
     accumulation_dtype,
     as_array,
     as_float_array,
-    as_number_array,
+    as_scalar,
+    as_static_bool,
     broadcast_to_rank,
     check_broadcastable,
-    check_choice,
     check_shape,
+    is_traced,
 )
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import is_channels_last
@@ -75,9 +78,9 @@ def fused_batch_norm(
         float32 for 16-bit arguments.
 
     Raises:
-        ValueError: If a shape, ``data_format`` or ``is_training`` is wrong, or a ``mean`` or ``variance`` that
-            counts is missing.
-        TypeError: If an argument is not floating point.
+        ValueError: If a shape or ``data_format`` is wrong, ``epsilon`` is negative, ``exponential_avg_factor`` not in
+            [0, 1], or a ``mean`` or ``variance`` that counts is missing.
+        TypeError: If an array is not floating point, or ``is_training`` not True or False.
 
     Example:
         >>> x = jnp.arange(8.0).reshape(1, 2, 2, 2)
@@ -92,8 +95,9 @@ def fused_batch_norm(
     op = "fused_batch_norm"
     x = as_float_array(op, "x", x, rank=(4, 5))
     channel_axis = x.ndim - 1 if is_channels_last(op, data_format, x.ndim - 2) else 1
-    check_choice(op, "is_training", is_training, (True, False))
-    epsilon = as_number_array(op, "epsilon", epsilon, rank=0)
+    is_training = as_static_bool(op, "is_training", is_training)
+    epsilon = as_scalar(op, "epsilon", epsilon, NOT_NEGATIVE)
+    factor = as_scalar(op, "exponential_avg_factor", exponential_avg_factor, FRACTION)
 
     def per_channel(argument: str, value: ArrayLike | None) -> jax.Array:
         array = as_float_array(op, argument, value)
@@ -101,7 +105,7 @@ def fused_batch_norm(
         return array
 
     def old_moment(argument: str, value: ArrayLike | None) -> jax.Array | None:
-        counts = not (isinstance(exponential_avg_factor, int | float) and exponential_avg_factor == 1)
+        counts = is_traced(factor) or factor != 1
         missing = value is None or as_array(op, argument, value).size == 0
         return None if missing and not counts else per_channel(argument, value)
 
@@ -109,7 +113,6 @@ def fused_batch_norm(
     if not is_training:
         mean, variance = per_channel("mean", mean), per_channel("variance", variance)
         return _normalize_by_given_moments(x, scale, offset, mean, variance, epsilon, channel_axis)
-    factor = as_number_array(op, "exponential_avg_factor", exponential_avg_factor, rank=0)
     old_mean, old_variance = old_moment("mean", mean), old_moment("variance", variance)
     return _normalize_by_batch_moments(x, scale, offset, old_mean, old_variance, epsilon, factor, channel_axis)
 
@@ -121,11 +124,13 @@ def _normalize_by_given_moments(
     offset: jax.Array,
     mean: jax.Array,
     variance: jax.Array,
-    epsilon: jax.Array,
+    epsilon: ArrayLike,
     channel_axis: int,
 ) -> FusedBatchNormResult:
     axes = _all_but(channel_axis, x)
     wide = _wide_dtype(x, scale, offset, mean, variance)
+    # Once, so that the gradients of what is used twice are added before they are rounded.
+    mean, variance = mean.astype(wide), variance.astype(wide)
     y = _batch_normalization(
         x,
         lax.expand_dims(mean, axes),
@@ -134,7 +139,7 @@ def _normalize_by_given_moments(
         lax.expand_dims(scale, axes),
         epsilon,
     )
-    return FusedBatchNormResult(y, mean.astype(wide), variance.astype(wide))
+    return FusedBatchNormResult(y, mean, variance)
 
 
 @functools.partial(jax.jit, static_argnames="channel_axis")
@@ -144,20 +149,20 @@ def _normalize_by_batch_moments(
     offset: jax.Array,
     old_mean: jax.Array | None,
     old_variance: jax.Array | None,
-    epsilon: jax.Array,
-    factor: jax.Array,
+    epsilon: ArrayLike,
+    factor: ArrayLike,
     channel_axis: int,
 ) -> FusedBatchNormResult:
     axes = _all_but(channel_axis, x)
     wide = _wide_dtype(x, scale, offset, old_mean, old_variance)
-    mean, variance = mean_and_variance(x.astype(wide), axes)
-    y = _batch_normalization(x, mean, variance, lax.expand_dims(offset, axes), lax.expand_dims(scale, axes), epsilon)
+    # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
+    wide_x, f = x.astype(wide), jnp.asarray(factor, wide)
+    mean, variance = mean_and_variance(wide_x, axes)
+    offset, scale = lax.expand_dims(offset, axes), lax.expand_dims(scale, axes)
+    y = _batch_normalization(wide_x, mean, variance, offset, scale, epsilon).astype(x.dtype)
 
     def update(old: jax.Array | None, batch: jax.Array) -> jax.Array:
-        if old is None:
-            return batch
-        f = factor.astype(wide)
-        return (1 - f) * jnp.where(f == 1, 0, old.astype(wide)) + f * batch
+        return batch if old is None else (1 - f) * jnp.where(f == 1, 0, old.astype(wide)) + f * batch
 
     count = math.prod(x.shape[axis] for axis in axes)
     unbiased = variance.squeeze(axes) * (count / max(count - 1, 1))
@@ -196,8 +201,8 @@ def batch_normalization(
         The shape and dtype of ``x``; computed in the widest dtype of the arguments, at least float32.
 
     Raises:
-        ValueError: If an argument does not broadcast to ``x``, or ``variance_epsilon`` is not a scalar.
-        TypeError: If an argument is not floating point.
+        ValueError: If an argument does not broadcast to ``x``, or ``variance_epsilon`` is negative.
+        TypeError: If an array is not floating point, or ``variance_epsilon`` no number.
 
     Example:
         >>> x = jnp.array([[1.0, 2.0], [3.0, 6.0]])
@@ -223,7 +228,7 @@ def batch_normalization(
         parameter("variance", variance),
         None if offset is None else parameter("offset", offset),
         None if scale is None else parameter("scale", scale),
-        as_number_array(op, "variance_epsilon", variance_epsilon, rank=0),
+        as_scalar(op, "variance_epsilon", variance_epsilon, NOT_NEGATIVE),
     )
 
 
@@ -234,10 +239,12 @@ def _batch_normalization(
     variance: jax.Array,
     offset: jax.Array | None,
     scale: jax.Array | None,
-    epsilon: jax.Array,
+    epsilon: ArrayLike,
 ) -> jax.Array:
+    if not x.size:  # the moments of nothing are NaN, and would make all gradients NaN
+        return x
     wide = _wide_dtype(x, mean, variance, offset, scale)
-    factor = lax.rsqrt(variance.astype(wide) + epsilon.astype(wide))
+    factor = lax.rsqrt(variance.astype(wide) + jnp.asarray(epsilon, wide))
     if scale is not None:
         factor = factor * scale.astype(wide)
     # Not TensorFlow's x * factor + (offset - mean * factor), which cancels where the mean is large.

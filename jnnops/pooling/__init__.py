@@ -20,6 +20,7 @@ from jnnops.pooling.average import avg_pool as avg_pool
 from jnnops.pooling.average import avg_pool1d as avg_pool1d
 from jnnops.pooling.average import avg_pool2d as avg_pool2d
 from jnnops.pooling.average import avg_pool3d as avg_pool3d
+from jnnops.pooling.average import avg_pool_v2 as avg_pool_v2
 from jnnops.pooling.fractional import FractionalPoolResult as FractionalPoolResult
 from jnnops.pooling.fractional import fractional_avg_pool as fractional_avg_pool
 from jnnops.pooling.fractional import fractional_max_pool as fractional_max_pool
@@ -28,3 +29,4 @@ from jnnops.pooling.maximum import max_pool as max_pool
 from jnnops.pooling.maximum import max_pool1d as max_pool1d
 from jnnops.pooling.maximum import max_pool2d as max_pool2d
 from jnnops.pooling.maximum import max_pool3d as max_pool3d
+from jnnops.pooling.maximum import max_pool_v2 as max_pool_v2

@@ -13,8 +13,10 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import (
     accumulation_dtype,
+    as_dtype,
     as_integer_array,
     as_number_array,
+    as_static_bool,
     as_static_ints,
     check_rank,
     check_shape,
@@ -95,14 +97,15 @@ def max_pool_with_argmax(
     x = as_number_array(op, "input", input)
     arguments = WindowArguments(op, strides, padding, data_format, dilations)
     window, channels_last = resolve_pooling(arguments, x, ksize, ranks=POOLED_RANKS)
-    dtype = jnp.dtype(output_dtype)
+    include_batch_in_index = as_static_bool(op, "include_batch_in_index", include_batch_in_index)
+    dtype = as_dtype(op, "output_dtype", output_dtype)
     if dtype not in (np.int32, np.int64):
         raise TypeError(f"{op}: `output_dtype` must be int32 or int64, got {dtype}")
-    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
-        raise TypeError(f"{op}: `output_dtype` must be int32 unless jax_enable_x64 is set, got {dtype}")
+    if jnp.dtype(output_dtype) != dtype:
+        raise TypeError(f"{op}: `output_dtype` must be int32 unless jax_enable_x64 is set, got int64")
     if (x.size if include_batch_in_index else math.prod(x.shape[1:])) > jnp.iinfo(dtype).max:
         raise ValueError(f"{op}: `output_dtype` must hold the indices of input.shape = {x.shape}, got {dtype}")
-    return _maxima(x, window, channels_last, dtype, bool(include_batch_in_index))
+    return _maxima(x, window, channels_last, dtype, include_batch_in_index)
 
 
 def max_unpool(
@@ -148,6 +151,7 @@ def max_unpool(
     indices = as_integer_array(op, "argmax", argmax)
     check_rank(op, "input", x, POOLED_RANKS)
     check_shape(op, "argmax", indices, x.shape, "that of input")
+    include_batch_in_index = as_static_bool(op, "include_batch_in_index", include_batch_in_index)
     shape = as_static_ints(op, "output_shape", output_shape, minimum=0)
     if len(shape) != x.ndim or shape[0] != x.shape[0]:
         raise ValueError(
@@ -157,7 +161,7 @@ def max_unpool(
     valid = in_range(indices, size)
     requirement = f"be in [0, {size}) for output_shape {shape}"
     indices = debug_check(op, "argmax", requirement, jnp.where(valid, signed(indices), -1), valid)
-    return _unpool(x, indices, shape, bool(include_batch_in_index))
+    return _unpool(x, indices, shape, include_batch_in_index)
 
 
 @functools.partial(jax.jit, static_argnames=("window", "channels_last", "dtype", "include_batch"))

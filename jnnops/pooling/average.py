@@ -55,10 +55,13 @@ def avg_pool(
         [0.5, 1.0, 2.0, 2.5]
 
     References:
-        ``tf.nn.avg_pool``.
+        ``tf.nn.avg_pool``; ``tf.compat.v1.nn.avg_pool_v2`` is the same function.
     """
     arguments = WindowArguments("avg_pool", strides, padding, data_format, dilations)
     return _average(arguments, input, ksize, POOLED_RANKS)
+
+
+avg_pool_v2 = avg_pool
 
 
 def avg_pool1d(

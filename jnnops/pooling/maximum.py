@@ -64,10 +64,13 @@ def max_pool(
         [0.0, 2.0, 0.0, 0.0]
 
     References:
-        ``tf.nn.max_pool``.
+        ``tf.nn.max_pool``; ``tf.compat.v1.nn.max_pool_v2`` is the same function.
     """
     arguments = WindowArguments("max_pool", strides, padding, data_format, dilations)
     return _maximum(arguments, input, ksize, POOLED_RANKS)
+
+
+max_pool_v2 = max_pool
 
 
 def max_pool1d(

@@ -27,6 +27,20 @@ def bad(match: str, error: type[Exception] = ValueError, /, **change: Any) -> Ba
     return Bad(match, error, change)
 
 
+def cotangent(shape: tuple[int, ...]) -> np.ndarray:
+    """Fixed weights between 0.5 and 1.5, multiples of 1/64, which all dtypes hold exactly."""
+    return np.random.default_rng(7).integers(32, 97, shape) / 64.0
+
+
+def large_cotangent(shape: tuple[int, ...]) -> np.ndarray:
+    """Fixed weights between 96 and 104, multiples of 1/2, which all dtypes hold exactly.
+
+    An op that does not change when a constant is added to its argument has a gradient in which the mean of the weights
+    cancels, and so do two parts of it: what rounds each of them first shows.
+    """
+    return 96 + np.random.default_rng(7).integers(0, 17, shape) / 2.0
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """One call of an op.
@@ -54,6 +68,7 @@ class Case:
         rounding_chooses: Whether the rounding of sums decides which cell wins, so that 16 bits are compared with
             float64 at few values, whose sums all dtypes hold.
         bad: The calls that must be refused.
+        weights: What the results are multiplied by for a scalar to differentiate, by their shape.
     """
 
     op: Callable[..., Any]
@@ -73,9 +88,10 @@ class Case:
     ulps: float = 2.0
     tolerance: float | None = None
     ties: bool = True
-    gradient_ulps: float = 4.0
+    gradient_ulps: float = 1.5
     rounding_chooses: bool = False
     bad: Sequence[Bad] = ()
+    weights: Callable[[tuple[int, ...]], np.ndarray] = cotangent
 
     @property
     def id(self) -> str:
@@ -129,7 +145,7 @@ class Case:
         leaves = self.floats(**arrays)
         wide = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
         return sum(
-            (jnp.sum(leaf.astype(wide) * jnp.asarray(cotangent(leaf.shape), wide)) for leaf in leaves),
+            (jnp.sum(leaf.astype(wide) * jnp.asarray(self.weights(leaf.shape), wide)) for leaf in leaves),
             jnp.zeros((), wide),
         )
 
@@ -146,11 +162,6 @@ class Case:
         """The arguments to differentiate by, and the others."""
         chosen = {name: arrays[name] for name in self.gradient_names}
         return chosen, {name: array for name, array in arrays.items() if name not in chosen}
-
-
-def cotangent(shape: tuple[int, ...]) -> np.ndarray:
-    """Fixed weights between 0.5 and 1.5, multiples of 1/64, which all dtypes hold exactly."""
-    return np.random.default_rng(7).integers(32, 97, shape) / 64.0
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

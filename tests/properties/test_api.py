@@ -1,4 +1,4 @@
-"""Every op has a case, and its signature and docstring follow the conventions."""
+"""Every op has a case, its signature and docstring follow the conventions, and no name of TensorFlow is forgotten."""
 
 import inspect
 
@@ -9,6 +9,40 @@ import jnnops as nn
 
 OPS = [name for name in nn.__all__ if inspect.isfunction(getattr(nn, name))]
 
+# Further names that TensorFlow has for an op.
+SYNONYMS = {
+    "avg_pool_v2": "avg_pool",
+    "conv3d_backprop_filter_v2": "conv3d_backprop_filter",
+    "ctc_loss_v2": "ctc_loss",
+    "depthwise_conv2d_native": "depthwise_conv2d",
+    "depthwise_conv2d_native_backprop_filter": "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_native_backprop_input": "depthwise_conv2d_backprop_input",
+    "max_pool_v2": "max_pool",
+    "softmax_cross_entropy_with_logits_v2": "softmax_cross_entropy_with_logits",
+    "swish": "silu",
+}
+
+# The names of `tf.nn`, `tf.nn.experimental` and `tf.compat.v1.nn` that are not in `jnnops`, and why.
+ABSENT = {
+    **dict.fromkeys(("RNNCellDropoutWrapper", "RNNCellResidualWrapper"), "not built yet: cells that wrap others"),
+    "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays",
+    **dict.fromkeys(("approx_max_k", "approx_min_k", "in_top_k", "top_k"), "not built yet: evaluation"),
+    "batch_norm_with_global_normalization": "not built yet: normalization",
+    **dict.fromkeys(("local_response_normalization", "lrn"), "not built yet: normalization"),
+    **dict.fromkeys(("normalize_moments", "sufficient_statistics", "weighted_moments"), "not built yet: normalization"),
+    **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
+    **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
+    **dict.fromkeys(("compute_average_loss", "isotonic_regression"), "not built yet: losses"),
+    **dict.fromkeys(("l2_loss", "log_poisson_loss"), "not built yet: losses"),
+    "scale_regularization_loss": "of tf.distribute: with a mean over all devices, JAX has nothing to scale",
+    **dict.fromkeys(("quantized_avg_pool", "quantized_max_pool"), "not built yet: quantization"),
+    **dict.fromkeys(("quantized_conv2d", "quantized_relu_x"), "not built yet: quantization"),
+    **dict.fromkeys(("raw_rnn", "static_bidirectional_rnn", "static_rnn"), "not built yet: recurrent"),
+    "static_state_saving_rnn": "of the input queues of TensorFlow 1: dynamic_rnn takes and returns states",
+    "experimental": "a module, whose names are here",
+    "rnn_cell": "a module, whose cells are in jnnops.layers",
+}
+
 
 def test_every_op_has_a_case():
     assert {getattr(nn, name).__name__ for name in OPS} - {case.op.__name__ for case in CASES} == set()
@@ -16,6 +50,18 @@ def test_every_op_has_a_case():
 
 def test_no_two_cases_have_one_name():
     assert len({case.id for case in CASES}) == len(CASES)
+
+
+def test_what_tensorflow_has_is_here_or_known_to_be_absent():
+    from machinery.oracle import tf
+
+    modules = (tf.nn, tf.nn.experimental, tf.compat.v1.nn)
+    theirs = {name for module in modules for name in dir(module) if not name.startswith("_")}
+    assert theirs - set(nn.__all__) == set(ABSENT)
+
+
+def test_other_names_of_an_op_are_the_same_function():
+    assert {name: getattr(nn, name).__name__ for name in OPS if getattr(nn, name).__name__ != name} == SYNONYMS
 
 
 @pytest.mark.parametrize("name", OPS)

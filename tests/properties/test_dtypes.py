@@ -1,9 +1,11 @@
 """Results and gradients have the dtype of the arguments and lose no more than its rounding."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from machinery.case import Case
+from machinery.case import Case, large_cotangent
 from machinery.numbers import assert_within_ulps, is_floating, stack
 from machinery.programs import compile_rounding, share
 from machinery.registry import CASES, FIRST, differentiable_case, each
@@ -23,14 +25,14 @@ def dtypes_of(case: Case) -> list[str]:
 @share
 def values_and_gradients(case: Case):
     """By dtype, the results and gradient in that dtype and in float64, of the same numbers."""
-    point = case.at_ties() if case.rounding_chooses else case
+    point = dataclasses.replace(case.at_ties() if case.rounding_chooses else case, weights=large_cotangent)
     dtypes = dtypes_of(case)
     with jax.enable_x64(True):
         given = [point.cast(dtype) for dtype in dtypes]
 
         def program(given):
             points = stack([widened(case, arrays) for arrays in given])
-            return list(map(case.values_and_gradient, given)), jax.lax.map(case.values_and_gradient, points)
+            return list(map(point.values_and_gradient, given)), jax.lax.map(point.values_and_gradient, points)
 
         rounded, exact = jax.tree.map(np.asarray, compile_rounding(program, given)(given))
     exact = [jax.tree.map(lambda leaf, number=number: leaf[number], exact) for number in range(len(given))]

@@ -180,7 +180,12 @@ CASES = [
             bad("`seed` must be an integer array", TypeError, seed=[0.5, 1.0]),
             bad("`seed` must be given, or else `key`, got neither", seed=None),
             bad("`seed` must be given, or else `key`, got both", key=key()),
-            bad("`rng_alg` must be None or 'auto_select', got 'philox'", rng_alg="philox"),
+            bad(
+                "`rng_alg` must be None, 'auto_select' or 'threefry', got 'Philox', a generator that JAX has not",
+                rng_alg="Philox",
+            ),
+            bad("`rng_alg` must be None, 'auto_select' or 'threefry', got 1, a generator", rng_alg=1),
+            bad("`rng_alg` must be None, 'auto_select', 'threefry', 3 or 2, got 'mersenne'", rng_alg="mersenne"),
         ),
     ),
     Case(

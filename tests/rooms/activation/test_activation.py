@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
+from machinery.case import Case, normal
+from machinery.rounding import assert_gradients_are_rounded_once
 
 import jnnops as nn
 
@@ -100,6 +102,15 @@ class TestIntegers:
         assert nn.zero_fraction(jnp.array([True, False, False])) == jnp.float32(2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("op", "name", "values"),
+    [(nn.bias_add, "bias", [1, 2]), (nn.leaky_relu, "alpha", [0.25, 0.5]), (nn.relu_x, "max_value", [0.25, 0.5])],
+)
+def test_16_bit_gradients_of_what_broadcasts_are_rounded_once(op, name, values):
+    first = "value" if op is nn.bias_add else "features"
+    assert_gradients_are_rounded_once(Case(op, {first: normal(20, 150, 2), name: np.array(values, np.float64)}))
+
+
 class TestDropout:
     x = jnp.linspace(1.0, 2.0, 40_000).reshape(200, 200)
 
@@ -151,6 +162,16 @@ class TestDropout:
         by_key = nn.stateless_dropout(self.x, 0.5, key=jax.random.key(0))
         np.testing.assert_array_equal(by_key, nn.dropout(self.x, 0.5, key=jax.random.key(0)))
 
+    def test_stateless_dropout_takes_the_generators_of_tensorflow_that_jax_has(self):
+        def drop(rng_alg=None, **randomness):
+            return nn.stateless_dropout(self.x[:9], 0.5, rng_alg=rng_alg, **randomness)
 
-def test_names_of_tensorflow():
-    assert nn.swish is nn.silu
+        with jax.default_prng_impl("rbg"):
+            default, threefry = drop(seed=[1, 2]), drop("threefry", seed=[1, 2])
+            np.testing.assert_array_equal(drop("AUTO_SELECT", seed=[1, 2]), default)
+            np.testing.assert_array_equal(drop(3, seed=[1, 2]), default)
+            np.testing.assert_array_equal(drop(2, seed=[1, 2]), threefry)
+            assert (default != threefry).any()
+        np.testing.assert_array_equal(drop(seed=[1, 2]), threefry)
+        with pytest.raises(ValueError, match="stateless_dropout: `rng_alg` must be None or 'auto_select' with a `key`"):
+            drop("threefry", key=jax.random.key(0))

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.experimental import checkify
 from machinery import oracle
+from machinery.case import Case, normal
+from machinery.rounding import assert_gradients_are_rounded_once
 
 import jnnops as nn
 
@@ -139,6 +141,10 @@ class TestSigmoidCrossEntropy:
 
 
 class TestSoftmaxCrossEntropy:
+    def test_16_bit_gradients_of_labels_that_broadcast_are_rounded_once(self):
+        arrays = {"labels": np.array([0.25, 0.5, 0.25]), "logits": normal(1000, 3)}
+        assert_gradients_are_rounded_once(Case(dense_loss, arrays))
+
     def test_common_offset_of_the_logits_changes_nothing(self):
         labels, logits = f32([[0.25, 0.75, 0]]), f32([[1, 2, 4]])
         expected = -0.25 * 1 - 0.75 * 2 + np.log(np.exp([1, 2, 4]).sum())

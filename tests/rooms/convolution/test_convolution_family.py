@@ -122,12 +122,6 @@ class TestDepthwise:
         assert y.dtype == dtype
         assert y.ravel().tolist() == [float(jnp.asarray(4156, dtype))] * 2
 
-    def test_native_names_are_the_same_functions(self):
-        assert nn.depthwise_conv2d_native is nn.depthwise_conv2d
-        assert nn.depthwise_conv2d_native_backprop_filter is nn.depthwise_conv2d_backprop_filter
-        assert nn.depthwise_conv2d_native_backprop_input is nn.depthwise_conv2d_backprop_input
-        assert nn.conv3d_backprop_filter_v2 is nn.conv3d_backprop_filter
-
 
 class TestIntegers:
     @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32])
@@ -178,3 +172,14 @@ class TestSpace:
         assert moved.dtype == dtype
         for found in back:
             np.testing.assert_array_equal(found, x)
+
+    def test_no_blocked_dimensions_are_the_identity_as_in_tensorflow(self):
+        from machinery import oracle
+
+        none, no_pairs, x = np.zeros(0, np.int32), np.zeros((0, 2), np.int32), integers(2, 3)
+        for name in ("space_to_batch", "batch_to_space"):
+            expected = oracle.values(lambda tf, x, name=name: getattr(tf, name)(x, none, no_pairs), {"x": x})[0]
+            for given in ((none, no_pairs), ([], [])):
+                found = getattr(nn, name)(x, *given)
+                np.testing.assert_array_equal(found, expected)
+                np.testing.assert_array_equal(found, x)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from machinery import oracle
-from machinery.case import normal
+from machinery.case import Case, normal
+from machinery.rounding import assert_gradients_are_rounded_once
 from rooms.embedding.bags import BAG_WEIGHTS, BAGS, TABLE, error_of, f32, from_lists, lookup_sparse, safe_lookup_sparse
 
 import jnnops as nn
@@ -75,6 +76,11 @@ class TestEmbeddingLookup:
 
 
 class TestMaxNorm:
+    def test_16_bit_gradients_are_rounded_once(self):
+        assert_gradients_are_rounded_once(
+            Case(lookup, {"params": normal(50, 3)}, {"ids": np.arange(50), "max_norm": 0.5}),
+        )
+
     def test_rows_within_are_left_as_they_are(self):
         np.testing.assert_array_equal(lookup(TABLE, [1, 2], 100.0), TABLE[1:3])
 

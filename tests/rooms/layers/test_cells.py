@@ -310,7 +310,11 @@ class TestInit:
             ({"cell_clip": -1.0}, ValueError, "LSTMCell.init: `cell_clip` must be None or at least 0, got -1.0"),
             ({"proj_clip": float("nan")}, ValueError, "LSTMCell.init: `proj_clip` must be None or at least 0, got nan"),
             ({"key": None}, ValueError, "LSTMCell.init: `key` must be a jax.random key"),
-            ({"activation": "tanh"}, TypeError, "LSTMCell.init: `activation` must be callable as activation(array), got str"),
+            (
+                {"activation": "tanh"},
+                TypeError,
+                "LSTMCell.init: `activation` must be callable as activation(array), got str",
+            ),
         ],
     )
     def test_bad_arguments(self, arguments, error, message):

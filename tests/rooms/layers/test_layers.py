@@ -206,7 +206,10 @@ class TestConv:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"kernel_size": 3}, r"Conv.init: `kernel_size` must be a sequence of 1, 2 or 3 ints, one for each spatial dimension, got 3"),
+            (
+                {"kernel_size": 3},
+                r"Conv.init: `kernel_size` must be a sequence of 1, 2 or 3 ints, one for each spatial dimension, got 3",
+            ),
             ({"kernel_size": (3, 3, 3, 3)}, r"Conv.init: `kernel_size` must be a sequence of 1, 2 or 3 ints"),
             ({"groups": 3}, "Conv.init: `groups` must divide in_channels = 2 and features = 4, got 3"),
             ({"padding": "FULL"}, "Conv.init: `padding` must be 'SAME', 'VALID' or"),

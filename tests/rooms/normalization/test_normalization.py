@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from machinery import oracle
+from machinery.case import Case
+from machinery.rounding import assert_gradients_are_rounded_once
 
 import jnnops as nn
+from jnnops.layers import BatchNorm
 
 INF, NAN = np.inf, np.nan
 
@@ -43,15 +46,87 @@ class TestL2Normalize:
     @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
     def test_squares_of_16_bits_neither_overflow_nor_vanish(self, dtype):
         half = dtype(0.5**0.5)
+        if dtype == jnp.bfloat16:
+            for size in (3e38, 1e-39):
+                assert nn.l2_normalize(jnp.array([size, size], dtype), epsilon=0.0).tolist() == [half, half]
         assert nn.l2_normalize(jnp.array([300, 300], dtype)).tolist() == [half, half]
         assert nn.l2_normalize(jnp.array([2e-5, 2e-5], dtype)).tolist() == [half, half]
         np.testing.assert_array_equal(nn.l2_normalize(jnp.ones(4096, dtype)), jnp.full(4096, 1 / 64, dtype))
 
-    def test_tiny_and_huge_values_are_those_of_tensorflow(self):
-        x = np.array([[1e-7, 0], [1e-30, 1e-30], [1e18, 1e18], [1e30, 1]], np.float32)
+    def test_tiny_and_large_values_are_those_of_tensorflow(self):
+        x = np.array([[1e-7, 0], [1e-30, 1e-30], [1e18, 1e18]], np.float32)
         expected = oracle.values(lambda tf, x: tf.nn.l2_normalize(x, 1), {"x": x})[0]
         np.testing.assert_allclose(nn.l2_normalize(x, axis=1), expected, rtol=1e-6)
-        assert np.isfinite(jax.jit(jax.grad(lambda x: norm_sum(x, axis=1)))(x)).all()
+
+    def test_values_and_derivatives_of_huge_and_subnormal_vectors(self):
+        sizes = np.array([3e38, 1e20, 1e18, 1, 1e-16, 1e-25, 1e-38, 1e-41, 0])
+        x = (sizes[:, None] * np.array([1, -1, 0.5, 0.25])).astype(np.float32)
+        options = [(row, epsilon) for epsilon in (0.0, 1e-30, 1e-12) for row in range(len(sizes))]
+        rows, epsilons = (np.array(column) for column in zip(*options, strict=True))
+
+        def derivatives(x, epsilon):
+            def normalize(x):
+                return nn.l2_normalize(x, epsilon=epsilon)
+
+            def loss(x):  # a gradient of it lies along the vector, too
+                return jnp.vdot(normalize(x), jnp.array([1, 2, 0, -1], x.dtype))
+
+            hessians = (jax.hessian(loss)(x), jax.jacrev(jax.grad(loss))(x), jax.jacfwd(jax.jacfwd(loss))(x))
+            return normalize(x), jax.grad(loss)(x), jax.jacfwd(loss)(x), *hessians
+
+        def found(dtype):
+            return jax.jit(jax.vmap(derivatives))(x[rows].astype(dtype), jnp.asarray(epsilons, dtype))
+
+        with jax.enable_x64(True):
+            exact = [np.asarray(leaf) for leaf in found(jnp.float64)]
+        for actual, expected in zip(found(jnp.float32), exact, strict=True):
+            largest = np.abs(expected).reshape(len(rows), -1).max(1)
+            assert np.isfinite(largest).sum() == len(rows) - 1  # 0 has no direction with `epsilon` 0
+            known = largest < 1e38
+            atol = (1e-6 * largest + 2e-38)[known]  # subnormal results may be 0
+            wrong = np.abs(np.asarray(actual)[known].astype(np.float64) - expected[known])
+            assert (wrong.reshape(len(atol), -1).max(1) <= atol).all()
+
+    @pytest.mark.parametrize("epsilon", [1e-12, 100.0])
+    def test_complex_values_and_gradients_are_those_of_tensorflow(self, epsilon):
+        x = (IMAGE[0] + 1j * IMAGE[1]).astype(np.complex64)
+        x[1] = 0
+        weights = IMAGE[0, :, ::-1]
+
+        def loss_of_tensorflow(tf, x):
+            y = tf.nn.l2_normalize(x, (0, 2), epsilon)
+            return tf.reduce_sum(tf.math.real(y) * weights) + tf.reduce_sum(tf.math.imag(y) ** 2 * weights)
+
+        def ours(x):
+            y = nn.l2_normalize(x, (0, 2), epsilon)
+            return jnp.vdot(y.real, weights) + jnp.vdot(y.imag**2, weights), y
+
+        expected = oracle.values(lambda tf, x: tf.nn.l2_normalize(x, (0, 2), epsilon), {"x": x})[0]
+        gradient, y = jax.jit(jax.grad(ours, has_aux=True))(x)
+        assert y.dtype == gradient.dtype == np.complex64
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-7)
+        by_tensorflow = oracle.gradients(loss_of_tensorflow, {"x": x}, ["x"])[0] / oracle.cotangent(())
+        np.testing.assert_allclose(gradient, np.conj(by_tensorflow), rtol=1e-4, atol=1e-5)  # JAX's convention
+
+    def test_complex_second_derivatives_are_those_of_pairs_of_real_numbers(self):
+        x = jnp.array([3 + 4j, 1 - 2j, 0.5j], jnp.complex64)
+        direction = jnp.array([1j, 2, 1 - 1j], jnp.complex64)
+
+        def pairs(x):
+            return jnp.stack([x.real, x.imag])
+
+        def of_complex(x):
+            return jnp.sum(pairs(nn.l2_normalize(x)) ** 3)
+
+        def of_pairs(x):
+            return jnp.sum(nn.l2_normalize(x) ** 3)
+
+        def along(loss, x, direction):
+            return jax.jvp(jax.grad(loss), (x,), (direction,))[1]
+
+        both = jax.jit(lambda: (along(of_complex, x, direction), along(of_pairs, pairs(x), pairs(direction))))
+        found, expected = both()
+        np.testing.assert_allclose(pairs(jnp.conj(found)), expected, rtol=1e-5)
 
     def test_nan_and_infinity_propagate(self):
         assert np.isnan(nn.l2_normalize(f32([NAN, 1]))).all()
@@ -137,6 +212,7 @@ def normalise(x, running=True, **options: Any):
     return nn.fused_batch_norm(x, f32([0.5, 2]), f32([-1, 1]), **options)
 
 
+PARAMETERS = ("scale", "offset", "mean", "variance")
 IMAGE = np.random.default_rng(0).standard_normal((2, 3, 4, 2)).astype(np.float32)
 
 
@@ -200,6 +276,15 @@ class TestFusedBatchNorm:
         assert y.shape == (0, 3, 4, 2)
         assert (mean.tolist(), variance.tolist()) == ([1, 2], [3, 4])
 
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_empty_batch_has_gradients_of_zero(self, is_training):
+        def total(x, *parameters):
+            return jnp.sum(nn.fused_batch_norm(x, *parameters, is_training=is_training).y)
+
+        arguments = IMAGE[:0], *(f32([1, 2]) for _ in range(4))
+        found = jax.jit(jax.grad(total, range(5)))(*arguments)
+        assert [gradient.tolist() for gradient in found] == [[], *[[0, 0]] * 4]
+
     def test_inference_returns_the_moments_it_was_given(self):
         y, mean, variance = normalise(IMAGE, is_training=False, exponential_avg_factor=0.5, epsilon=1.0)
         assert (mean.tolist(), variance.tolist()) == ([1, 2], [3, 4])
@@ -214,6 +299,21 @@ class TestFusedBatchNorm:
             assert [array.dtype for array in actual] == [dtype, jnp.float32, jnp.float32]
             np.testing.assert_array_equal(actual.y, expected.y.astype(dtype))
             np.testing.assert_allclose(actual[1:], expected[1:], rtol=1e-6)
+
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_16_bit_gradients_are_rounded_once(self, is_training):
+        arrays = {"x": IMAGE, **{name: np.array([k, 2.0]) for k, name in enumerate(PARAMETERS, start=1)}}
+        options = {"exponential_avg_factor": 0.5, "is_training": is_training}
+        case = Case(nn.fused_batch_norm, arrays, options)
+        assert_gradients_are_rounded_once(case)
+
+    def test_16_bit_gradients_of_the_layer_are_rounded_once(self):
+        def normalise(x, scale, offset):
+            bn = BatchNorm(scale=scale, offset=offset, features=2)
+            return bn(x, bn.init_state(), training=True)
+
+        arrays = {"x": IMAGE, "scale": np.array([0.5, 2.0]), "offset": np.array([1.0, 2.0])}
+        assert_gradients_are_rounded_once(Case(normalise, arrays))
 
     def test_parameters_of_16_bits_have_float32_moments_too(self):
         x, scale = jnp.ones((1, 2, 2, 1), jnp.bfloat16), jnp.ones(1, jnp.bfloat16)

@@ -46,10 +46,6 @@ class TestWindows:
         actual = op(x[None, :, :, None], ksize, strides, pads, dilations=dilations)[0, :, :, 0]
         np.testing.assert_allclose(actual, loop(x, kind, ksize, strides, pads, dilations), rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("op", [nn.max_pool1d, nn.avg_pool1d])
-    def test_no_window_fits(self, op):
-        assert op(row(1.0, 2.0), 3, 1, "VALID").shape == (1, 0, 1)
-
     def test_a_dilated_window_of_padding_only_is_refused(self):
         # SAME pads one cell on each side, and the two cells of the window fall on them
         with pytest.raises(ValueError, match="max_pool1d: `padding` must leave every window a real cell"):
