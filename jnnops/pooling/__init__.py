@@ -4,7 +4,8 @@ Layout: ``data_format`` is ``"NHWC"`` (channels last, the default) or ``"NCHW"``
 ``"NDHWC"``/``"NCDHW"`` in three dimensions.
 
 Windows: ``ksize``, ``strides`` and ``dilations`` are an int, one for each spatial dimension, or one for each
-dimension of the input, of which those of batch and channels must be 1.
+dimension of the input, of which those of batch and channels must be 1. Only the windows of `max_pool` and its kin may
+have more than one channel, where they are as far apart as they are large: ``[1, 1, 1, 2]`` for both.
 
 Padding: ``"SAME"``, ``"VALID"`` or pairs ``(before, after)``, with the formulas of :mod:`jnnops.convolution`. Padding
 never counts: an average divides by the number of real cells, and a maximum is that of real cells. A window of padding

@@ -14,11 +14,11 @@ from jax.typing import ArrayLike
 from jnnops._check import as_number_array
 from jnnops._primitives.operation import differentiable, merging_into
 from jnnops._types import DataFormat, Ints, Padding
-from jnnops._windows.geometry import Window, WindowArguments
+from jnnops._windows.geometry import Dimension, Window, WindowArguments
 from jnnops._windows.layout import in_layout
 from jnnops._windows.taps import UNROLLED_TAPS
 from jnnops._windows.winners import of_winners, take_winners, windows_are_apart
-from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling
+from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling, split_channels
 from jnnops.pooling._reduction import lowest, maxima, maxima_and_winners, reduce_in_order
 
 
@@ -39,7 +39,8 @@ def max_pool(
     Args:
         input: ``[batch, *spatial, channels]``, or ``[batch, channels, *spatial]`` as ``data_format`` says, of rank 3, 4
             or 5, floating point or integer.
-        ksize: Size of the window.
+        ksize: Size of the window. With one for each dimension of the input, a window may have several channels:
+            ``[1, 1, 1, 2]``, with the same ``strides``, takes the maximum of each pair of neighbours.
         strides: Cells from one window to the next.
         padding: ``"SAME"``, ``"VALID"`` or pairs ``(before, after)``; padding never wins.
         data_format: One of the formats of that many dimensions; channels last unless given.
@@ -54,7 +55,8 @@ def max_pool(
 
     Note:
         TensorFlow drops NaN in two dimensions, gives -3.4e38 for a window of minus infinity, sends the gradient to
-        every tied cell in three dimensions, and has no dilations here.
+        every tied cell in three dimensions, and has no dilations here. It takes windows of channels in one and two
+        dimensions only, without other cells or strides, and without a gradient.
 
     Example:
         >>> x = jnp.array([[1.0, 3.0, 3.0, 2.0]]).reshape(1, 4, 1)
@@ -189,8 +191,18 @@ def max_pool3d(
 
 def _maximum(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: int | Collection[int]) -> jax.Array:
     x = as_number_array(arguments.op, "input", input)
+    arguments, ksize, joined = split_channels(arguments, x, ksize, ranks=ranks)
     window, channels_last = resolve_pooling(arguments, x, ksize, ranks=ranks)
-    return in_layout(functools.partial(maximum_of_windows, window=window), x, window.rank, channels_last)
+    compute = functools.partial(_maximum_of_channels, joined=joined) if joined > 1 else maximum_of_windows
+    return in_layout(functools.partial(compute, window=window), x, window.rank, channels_last)
+
+
+@functools.partial(jax.jit, static_argnames=("window", "joined"))
+def _maximum_of_channels(x: jax.Array, window: Window, joined: int) -> jax.Array:
+    """The maximum of windows that each have so many neighbouring channels, as one more spatial dimension."""
+    groups = x.reshape(*x.shape[:-1], x.shape[-1] // joined, joined)
+    channels = Dimension(cells=joined, outputs=1, taps=joined, stride=1, dilation=1, before=0, after=0)
+    return maximum_of_windows(jnp.swapaxes(groups, -1, -2), Window((*window.dimensions, channels))).squeeze(-2)
 
 
 @functools.partial(jax.jit, static_argnames=("window",))

@@ -202,6 +202,48 @@ POOL = [
     ),
 ]
 
+
+def in_a_volume(tf, input):
+    """Windows of channels and other cells, with the channels as the last dimension of a volume."""
+    volume = tf.transpose(input, [0, 2, 3, 1])[..., None]
+    return tf.transpose(tf.nn.max_pool3d(volume, [2, 2, 3], [2, 1, 3], "SAME")[..., 0], [0, 3, 1, 2])
+
+
+CHANNELS = [
+    dataclasses.replace(
+        case(
+            nn.max_pool,
+            (2, 4, 5, 6),
+            "channels",
+            ksize=(1, 1, 1, 2),
+            strides=(1, 1, 1, 2),
+            padding="SAME",
+            bad=(
+                bad("`ksize` must be 1 for the batch and channel dimensions, or for the", strides=(1, 1, 1, 1)),
+                bad("`ksize` must be 1 for the batch and channel dimensions, or for the", strides=2),
+                bad("a divisor of their number .* for 6 channels", ksize=(1, 1, 1, 4), strides=(1, 1, 1, 4)),
+                bad("`ksize` must be 1 for the batch", ksize=(2, 1, 1, 2)),
+                bad("`padding` must be .0, 0. for the batch and channel", padding=[(0, 0)] * 3 + [(0, 2)]),
+            ),
+        ),
+        oracle_gradient=False,  # there is none
+    ),
+    dataclasses.replace(
+        case(
+            nn.max_pool2d,
+            (2, 6, 4, 5),
+            "windows-of-channels-NCHW",
+            ksize=(1, 3, 2, 2),
+            strides=(1, 3, 2, 1),
+            padding="SAME",
+            data_format="NCHW",
+        ),
+        oracle=in_a_volume,
+        oracle_dtype="float32",
+        ties=False,
+    ),
+]
+
 CASES = [
     *cases("avg"),
     *cases("max"),
@@ -215,6 +257,7 @@ CASES = [
         bad=(),
     ),
     *POOL,
+    *CHANNELS,
     Case(
         nn.max_pool2d,
         {"input": integers(-9, 9, 2, 5, 6, 3)},

@@ -117,6 +117,32 @@ class TestMaximum:
         found = jax.jit(jax.grad(lambda x: (nn.max_pool2d(x, 3, 2, padding) * weights.astype(np.float32)).sum()))(x)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
+    @pytest.mark.parametrize("shape", [(2, 5, 6), (2, 3, 5, 6), (1, 2, 3, 2, 6)])
+    def test_windows_of_channels_are_those_of_a_sequence(self, shape):
+        # with NaN, infinities, ties and integers too
+        x = np.random.default_rng(0).integers(-1, 2, shape).astype(np.float32)
+        x[0, 0], x[0, 1], x[-1, -1] = -INF, np.where(x[0, 1] > 0, NAN, 1), INF
+        window = (1,) * (len(shape) - 1) + (3,)
+
+        def over_channels(x):
+            return nn.max_pool(x, window, window, "VALID")
+
+        def over_a_sequence(x):
+            return nn.max_pool1d(x.reshape(-1, 6, 1), 3, 3, "VALID").reshape(*shape[:-1], 2)
+
+        weights = np.random.default_rng(1).standard_normal((*shape[:-1], 2)).astype(np.float32)
+        results = [jax.vjp(f, jnp.asarray(x)) for f in (over_channels, over_a_sequence)]
+        np.testing.assert_array_equal(results[0][0], results[1][0])
+        np.testing.assert_array_equal(results[0][1](weights)[0], results[1][1](weights)[0])
+        finite = np.nan_to_num(x, posinf=9, neginf=-9).astype(np.int8)
+        np.testing.assert_array_equal(over_channels(finite), over_a_sequence(finite))
+
+    @pytest.mark.parametrize("op", [nn.max_pool_with_argmax, nn.avg_pool])
+    def test_only_maxima_have_windows_of_channels(self, op):
+        # of which TensorFlow gives the input and something empty
+        with pytest.raises(ValueError, match=f"{op.__name__}: `ksize` must be 1 for the batch and channel dimensions"):
+            op(np.ones((1, 2, 2, 4), np.float32), (1, 1, 1, 2), (1, 1, 1, 2), "VALID")
+
 
 class TestAverage:
     def test_bfloat16_is_summed_in_float32(self):
