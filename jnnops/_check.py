@@ -51,6 +51,16 @@ def as_float_array(op: str, argument: str, value: Any, *, rank: int | Collection
     return array
 
 
+def as_limit(op: str, argument: str, value: Any) -> jax.Array:
+    """``as_number_array`` of a scalar of at least 0; one that is traced ``checkify`` reports."""
+    array = as_number_array(op, argument, value, rank=0)
+    if is_traced(value):
+        return debug_check(op, argument, "be at least 0", array, array >= 0)
+    if not np.asarray(value) >= 0:  # nor NaN
+        raise ValueError(f"{op}: `{argument}` must be at least 0, got {value}")
+    return array
+
+
 def as_integer_array(op: str, argument: str, value: Any, *, rank: int | Collection[int] | None = None) -> jax.Array:
     """``as_array`` of integers."""
     array = as_array(op, argument, value, rank=rank)
