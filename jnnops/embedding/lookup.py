@@ -5,11 +5,11 @@ import functools
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_integer_array
+from jnnops._check import as_integer_array, as_limit
 from jnnops._tables.ids import checked_ids
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
-from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
+from jnnops.embedding._max_norm import limited
 
 
 def embedding_lookup(
@@ -55,7 +55,7 @@ def embedding_lookup(
     shards = as_shards(op, "params", params, partition_strategy)
     ids = as_integer_array(op, "ids", ids)
     if max_norm is not None:
-        max_norm = as_max_norm(op, max_norm)
+        max_norm = as_limit(op, "max_norm", max_norm)
         check_floating(op, "params", shards)
     return _lookup(shards, ids, max_norm, partition_strategy)
 
@@ -66,7 +66,4 @@ def _lookup(
 ) -> jax.Array:
     ids, _ = checked_ids("embedding_lookup", "ids", ids, count_rows(shards))
     rows = take_sharded_rows(shards, ids, partition_strategy)
-    if max_norm is None:
-        return rows
-    factors = scales(rows, max_norm, ids.ndim)
-    return (rows.astype(factors.dtype) * of_each_row(factors, rows)).astype(rows.dtype)
+    return rows if max_norm is None else limited(rows, max_norm, ids.ndim).astype(rows.dtype)

@@ -8,12 +8,12 @@ import numpy as np
 from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_integer_array, at_least, check_choice, debug_check, is_traced
+from jnnops._check import accumulation_dtype, as_integer_array, as_limit, at_least, check_choice, debug_check, is_traced
 from jnnops._tables.ids import in_range
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
-from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
+from jnnops.embedding._max_norm import limited, of_each_row
 
 COMBINERS = ("mean", "sqrtn", "sum")
 
@@ -74,7 +74,7 @@ def embedding_lookup_sparse(
     check_floating(op, "params", shards)
     check_sparse(op, sp_ids, sp_weights, ("sp_ids", "sp_weights"), 2)
     check_choice(op, "combiner", combiner, COMBINERS)
-    max_norm = None if max_norm is None else as_max_norm(op, max_norm)
+    max_norm = None if max_norm is None else as_limit(op, "max_norm", max_norm)
     return _lookup_sparse(shards, sp_ids, sp_weights, max_norm, combiner, partition_strategy)
 
 
@@ -148,7 +148,7 @@ def safe_embedding_lookup_sparse(
     check_choice(op, "combiner", combiner, COMBINERS)
     if default_id is not None:
         default_id = _as_default_id(op, default_id, count_rows(shards))
-    max_norm = None if max_norm is None else as_max_norm(op, max_norm)
+    max_norm = None if max_norm is None else as_limit(op, "max_norm", max_norm)
     return _safe_lookup_sparse(shards, sparse_ids, sparse_weights, default_id, max_norm, combiner, partition_strategy)
 
 
@@ -200,12 +200,9 @@ def _combine(
     """The rows of each bag combined: ``[bags.num_bags, *row_shape]``, in the dtype of sums."""
     rows = take_sharded_rows(shards, bags.ids, partition_strategy)
     wide = accumulation_dtype(rows.dtype)
-    factors = [] if bags.weights is None else [bags.weights]
-    if max_norm is not None:
-        factors.append(scales(rows, max_norm, bags.ids.ndim))
-    rows = rows.astype(wide)
-    for factor in factors:
-        rows *= of_each_row(factor, rows)
+    rows = rows.astype(wide) if max_norm is None else limited(rows, max_norm, bags.ids.ndim)
+    if bags.weights is not None:
+        rows *= of_each_row(bags.weights, rows)
     total = bags.sum(rows)
     if combiner == "sum":
         return total
