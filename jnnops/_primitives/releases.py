@@ -3,6 +3,7 @@
 | what | where it is used | changed in | the test that tells when it moves |
 |---|---|---|---|
 | ``jax._src.checkify``: ``error_checks``, ``assert_func``, ``get_traceback``, ``FailedCheckError`` | ``_primitives/checked.py`` | 0.12 hands rules a context first | ``tests/internals/test_releases.py`` |
+| ``jax._src.random.prng``: ``prngs``, by whose names checkpoints restore keys | ``sparse/_sealed.py`` | 0.10 moved it from ``jax._src`` | the same |
 | parameters ``num_consts`` and ``num_carry`` of ``scan`` | ``sparse/_lookups.py`` | 0.11 has ``ft_in`` | the same |
 | other parameters of ``scan``, ``jit``, ``checkpoint`` | ``sparse/_lookups.py`` | | the same |
 | ``Primitive.get_bind_params`` | ``sparse/_lookups.py`` | 0.10 returns no functions | the same |
@@ -20,6 +21,11 @@ import jax.numpy as jnp
 from jax._src import checkify
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
 from jaxlib import version as jaxlib_version
+
+try:
+    from jax._src.random.prng import prngs
+except ImportError:  # before jax 0.10
+    from jax._src.prng import prngs  # pyright: ignore[reportMissingImports]
 
 LONG_SUMS_ARE_ACCURATE = jaxlib_version.__version_info__ >= (0, 10, 2)
 
@@ -43,6 +49,12 @@ def report_to_checkify(primitive: Primitive, holds_of: Callable[..., jax.Array])
         return error, value
 
     checkify.error_checks[primitive] = rule
+
+
+def register_keys(name: str, keys: Any) -> Any:
+    """Makes a kind of keys, from ``jax.extend.random.define_prng_impl``, known by its name, and returns it."""
+    prngs.setdefault(name, keys._impl)
+    return keys
 
 
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:

@@ -2,26 +2,25 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
-from jnnops._check import as_number_array, is_traced
+from jnnops._check import accumulation_dtype
+from jnnops._tables.norms import unit_of
 
 
-def as_max_norm(op: str, max_norm: ArrayLike) -> jax.Array:
-    """Converts a limit and checks it as far as it is known."""
-    limit = as_number_array(op, "max_norm", max_norm, rank=0)
-    if not is_traced(max_norm) and np.asarray(max_norm) < 0:
-        raise ValueError(f"{op}: `max_norm` must be at least 0, got {max_norm}")
-    return limit
-
-
-def scales(rows: jax.Array, max_norm: jax.Array, ids_rank: int) -> jax.Array:
-    """The factor that brings each row, in the dtype of sums, down to ``max_norm``: of the shape of the ids."""
-    limit = max_norm.astype(rows.dtype)
-    square = jnp.sum(jnp.square(rows), tuple(range(ids_rank, rows.ndim)))
+def limited(rows: jax.Array, max_norm: ArrayLike, ids_rank: int) -> jax.Array:
+    """The rows, each scaled down to ``max_norm`` if it is longer, in the dtype of sums."""
+    wide = rows.astype(accumulation_dtype(rows.dtype))
+    axes = tuple(range(ids_rank, rows.ndim))
+    unit = unit_of(jnp.sum(jnp.square(wide), axes, keepdims=True))
+    square = jnp.sum(jnp.square(wide / unit), axes, keepdims=True)
     norm = jnp.sqrt(jnp.where(square > 0, square, 1))  # the root has no derivative at 0
-    return jnp.where((square > 0) & (norm >= limit), limit / norm, 1)
+    limit = jnp.asarray(max_norm, wide.dtype)
+    longer = (square > 0) & (norm >= limit / unit)
+    # Selected before the division, which then has a derivative for shorter rows too, whatever the limit. The unit is
+    # divided by first, since one factor for both would vanish for the longest rows.
+    factor = jnp.where(longer, limit, 1) / jnp.where(longer, norm, 1)
+    return jnp.where(longer, wide / unit * factor, wide)
 
 
 def of_each_row(numbers: jax.Array, rows: jax.Array) -> jax.Array:

@@ -5,11 +5,11 @@ import functools
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_integer_array
+from jnnops._check import NOT_NEGATIVE, as_integer_array, as_scalar
 from jnnops._tables.ids import checked_ids
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
-from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
+from jnnops.embedding._max_norm import limited
 
 
 def embedding_lookup(
@@ -55,19 +55,15 @@ def embedding_lookup(
     shards = as_shards(op, "params", params, partition_strategy)
     ids = as_integer_array(op, "ids", ids)
     if max_norm is not None:
-        max_norm = as_max_norm(op, max_norm)
+        max_norm = as_scalar(op, "max_norm", max_norm, NOT_NEGATIVE)
         check_floating(op, "params", shards)
     return _lookup(shards, ids, max_norm, partition_strategy)
 
 
 @functools.partial(jax.jit, static_argnames="partition_strategy")
 def _lookup(
-    shards: tuple[jax.Array, ...], ids: jax.Array, max_norm: jax.Array | None, partition_strategy: str
+    shards: tuple[jax.Array, ...], ids: jax.Array, max_norm: ArrayLike | None, partition_strategy: str
 ) -> jax.Array:
     ids, _ = checked_ids("embedding_lookup", "ids", ids, count_rows(shards))
     rows = take_sharded_rows(shards, ids, partition_strategy)
-    if max_norm is None:
-        return rows
-    # Once, so that the gradients by way of the norm and past it are added before they are rounded.
-    wide = rows.astype(accumulation_dtype(rows.dtype))
-    return (wide * of_each_row(scales(wide, max_norm, ids.ndim), wide)).astype(rows.dtype)
+    return rows if max_norm is None else limited(rows, max_norm, ids.ndim).astype(rows.dtype)

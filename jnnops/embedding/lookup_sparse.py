@@ -8,12 +8,21 @@ import numpy as np
 from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_integer_array, at_least, check_choice, debug_check, is_traced
+from jnnops._check import (
+    NOT_NEGATIVE,
+    accumulation_dtype,
+    as_integer_array,
+    as_scalar,
+    at_least,
+    check_choice,
+    debug_check,
+    is_traced,
+)
 from jnnops._tables.ids import in_range
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
-from jnnops.embedding._max_norm import as_max_norm, of_each_row, scales
+from jnnops.embedding._max_norm import limited, of_each_row
 
 COMBINERS = ("mean", "sqrtn", "sum")
 
@@ -74,7 +83,7 @@ def embedding_lookup_sparse(
     check_floating(op, "params", shards)
     check_sparse(op, sp_ids, sp_weights, ("sp_ids", "sp_weights"), 2)
     check_choice(op, "combiner", combiner, COMBINERS)
-    max_norm = None if max_norm is None else as_max_norm(op, max_norm)
+    max_norm = None if max_norm is None else as_scalar(op, "max_norm", max_norm, NOT_NEGATIVE)
     return _lookup_sparse(shards, sp_ids, sp_weights, max_norm, combiner, partition_strategy)
 
 
@@ -83,7 +92,7 @@ def _lookup_sparse(
     shards: tuple[jax.Array, ...],
     sp_ids: BCOO,
     sp_weights: BCOO | None,
-    max_norm: jax.Array | None,
+    max_norm: ArrayLike | None,
     combiner: str,
     partition_strategy: str,
 ) -> jax.Array:
@@ -148,7 +157,7 @@ def safe_embedding_lookup_sparse(
     check_choice(op, "combiner", combiner, COMBINERS)
     if default_id is not None:
         default_id = _as_default_id(op, default_id, count_rows(shards))
-    max_norm = None if max_norm is None else as_max_norm(op, max_norm)
+    max_norm = None if max_norm is None else as_scalar(op, "max_norm", max_norm, NOT_NEGATIVE)
     return _safe_lookup_sparse(shards, sparse_ids, sparse_weights, default_id, max_norm, combiner, partition_strategy)
 
 
@@ -158,7 +167,7 @@ def _safe_lookup_sparse(
     sparse_ids: BCOO,
     sparse_weights: BCOO | None,
     default_id: jax.Array | None,
-    max_norm: jax.Array | None,
+    max_norm: ArrayLike | None,
     combiner: str,
     partition_strategy: str,
 ) -> jax.Array:
@@ -195,16 +204,14 @@ def _check_ids(op: str, argument: str, ids: jax.Array, shards: tuple[jax.Array, 
 
 
 def _combine(
-    shards: tuple[jax.Array, ...], bags: Bags, max_norm: jax.Array | None, combiner: str, partition_strategy: str
+    shards: tuple[jax.Array, ...], bags: Bags, max_norm: ArrayLike | None, combiner: str, partition_strategy: str
 ) -> jax.Array:
     """The rows of each bag combined: ``[bags.num_bags, *row_shape]``, in the dtype of sums."""
     rows = take_sharded_rows(shards, bags.ids, partition_strategy)
-    rows = rows.astype(accumulation_dtype(rows.dtype))
-    factors = [] if bags.weights is None else [bags.weights]
-    if max_norm is not None:
-        factors.append(scales(rows, max_norm, bags.ids.ndim))
-    for factor in factors:
-        rows *= of_each_row(factor, rows)
+    wide = accumulation_dtype(rows.dtype)
+    rows = rows.astype(wide) if max_norm is None else limited(rows, max_norm, bags.ids.ndim)
+    if bags.weights is not None:
+        rows *= of_each_row(bags.weights, rows)
     total = bags.sum(rows)
     if combiner == "sum":
         return total

@@ -35,10 +35,21 @@ shares its weights, a cast, weight decay in the loss) is an error that names the
 whose gradient cannot get out as rows (in ``cond``, in ``while_loop``, in a ``custom_vjp``): a gradient is never
 incomplete. Cast and regularise rows, after they are looked up.
 
-**Clipping.** :func:`clip_by_global_norm` and :func:`global_norm` take slices and dense gradients together.
+**Calculating with gradients.** :func:`add`, :func:`scale`, :func:`global_norm` and :func:`clip_by_global_norm` take
+slices and dense gradients together. ``jax.tree.map`` would calculate with the indices as well, and raises an error.
 
-**Several micro-batches** in one step: concatenate the indices and the values of their slices, which are summed for each
-row before the optimiser sees them.
+**Several micro-batches** in one step: :func:`sum_stacked` adds the gradients that a loop made. Slices of one row are
+summed before the optimiser sees them::
+
+    def gradient(_, batch):
+        return None, nn.sparse.value_and_grad(loss, tables=tables)(params, *batch)[1]
+
+    _, stacked = jax.lax.scan(gradient, None, batches)  # arrays of shape [4, batch, ...]
+    grads = nn.sparse.scale(nn.sparse.sum_stacked(stacked), 1 / 4)
+
+**Several devices.** Under ``jit`` with sharded batches gradients are those of the whole batch. In ``shard_map``, where
+dense gradients have a ``lax.psum``, slices are put together: ``nn.sparse.IndexedSlices(lax.all_gather(slices.indices,
+axis, tiled=True), lax.all_gather(slices.values, axis, tiled=True), slices.num_rows)``.
 
 **On CPU** keep tables in float32 or float16: XLA (jaxlib 0.10.2) writes rows of bfloat16 by converting the table. What
 is left of the tables' size in the time of a step is the processor's search for their pages: with 4 million rows a step
@@ -46,10 +57,13 @@ of Adam takes 1.3 times as long as with 10 thousand, and 1.2 times in large page
 gives to Python if ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1`` is set before it starts.
 """
 
+from jnnops.sparse.arithmetic import add as add
+from jnnops.sparse.arithmetic import clip_by_global_norm as clip_by_global_norm
+from jnnops.sparse.arithmetic import global_norm as global_norm
+from jnnops.sparse.arithmetic import scale as scale
+from jnnops.sparse.arithmetic import sum_stacked as sum_stacked
 from jnnops.sparse.gradient import value_and_grad as value_and_grad
 from jnnops.sparse.optimizer import CatchUpState as CatchUpState
 from jnnops.sparse.optimizer import lazy as lazy
 from jnnops.sparse.slices import IndexedSlices as IndexedSlices
-from jnnops.sparse.slices import apply_updates as apply_updates
-from jnnops.sparse.slices import clip_by_global_norm as clip_by_global_norm
-from jnnops.sparse.slices import global_norm as global_norm
+from jnnops.sparse.updates import apply_updates as apply_updates

@@ -33,6 +33,8 @@ from jnnops.sparse._tables import DENSE
 _LIBRARIES = (os.path.dirname(jax.__file__), os.path.dirname(os.path.dirname(__file__)))
 _JIT = ("jit", "pjit")
 _CHECKPOINT = ("checkpoint", "remat2")
+# What `table[ids]`, `table[:n]`, `jnp.take` and their kin become.
+_INDEXING = ("gather", "slice", "dynamic_slice")
 # Calls into which no probe can be passed, or out of which no ids: a table that goes into one is an error.
 _CLOSED = ("scan", "while", "cond", "custom_jvp_call", "custom_vjp_call", "shard_map", "xla_pmap")
 
@@ -72,13 +74,14 @@ class Made(NamedTuple):
     first: jax.Array
 
 
-def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], str]) -> list[Any]:
+def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], str], place: str = "") -> list[Any]:
     """The lookups in a program.
 
     Args:
         jaxpr: The program.
         tables: For each of its arguments the number of the table that it is, or ``DENSE``.
         describe: Begins the error about the table of a number.
+        place: The line of code that calls the program.
 
     Returns:
         A :class:`Lookup` for each.
@@ -97,12 +100,13 @@ def find_lookups(jaxpr: Jaxpr, tables: Sequence[int], describe: Callable[[int], 
             rows: Any = eqn.outvars[0].aval
             found.append(Lookup(number, rows, rows.shape))
         elif eqn.primitive.name in _JIT + _CHECKPOINT:
-            found.append(find_lookups(called_jaxpr(eqn.params["jaxpr"]), numbers, describe))
+            found.append(find_lookups(called_jaxpr(eqn.params["jaxpr"]), numbers, describe, _place(eqn, place)))
         elif eqn.primitive.name == "scan" and max(numbers[scan_counts(eqn.params)[0] :], default=DENSE) == DENSE:
             repeat = functools.partial(Lookup.repeated, times=eqn.params["length"])
-            found.append(jax.tree.map(repeat, find_lookups(called_jaxpr(eqn.params["jaxpr"]), numbers, describe)))
+            called = called_jaxpr(eqn.params["jaxpr"])
+            found.append(jax.tree.map(repeat, find_lookups(called, numbers, describe, _place(eqn, place))))
         else:
-            raise ValueError(f"{describe(number)}, {_complaint(eqn.primitive.name)} ({_place(eqn)})")
+            raise ValueError(f"{describe(number)}, {_complaint(eqn.primitive.name)} ({_place(eqn, place)})")
     for atom in jaxpr.outvars:
         if not isinstance(atom, Literal) and atom in number_of:
             raise ValueError(f"{describe(number_of[atom])}, but the function returns it")
@@ -115,19 +119,25 @@ def _complaint(primitive: str) -> str:
             f"but is used inside `{primitive}`, which the gradient of its rows cannot leave: look the rows up before "
             "and pass them in, or leave the table out of `tables` to get a dense gradient"
         )
+    if primitive in _INDEXING:
+        return (
+            f"but JAX's own indexing (`{primitive}`) does it here, whose gradient is the whole table: call "
+            "nn.embedding_lookup(table, ids) in place of table[ids] or jnp.take(table, ids, 0), or leave the table out "
+            "of `tables` to get a dense gradient"
+        )
     return (
         f"but `{primitive}` uses the whole of it, so its gradient is not one of rows: look the rows up with an op of "
         "jnnops that is not under a `vmap` over the table, or leave the table out of `tables` to get a dense gradient"
     )
 
 
-def _place(eqn: JaxprEqn) -> str:
-    """The line of the user's code that an operation comes from."""
+def _place(eqn: JaxprEqn, caller: str) -> str:
+    """The line of the user's code that an operation comes from; that of its caller for one inside a function of JAX."""
     traceback = eqn.source_info.traceback
     for frame in traceback.frames if traceback else ():
         if not frame.file_name.startswith(_LIBRARIES):
             return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
-    return source_info_util.summarize(eqn.source_info)
+    return caller or source_info_util.summarize(eqn.source_info)
 
 
 def run_probed(

@@ -1,7 +1,7 @@
 """What :func:`jnnops.sparse.lazy` has to know of an optax transformation, found out by trying it."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,12 @@ _SIZE = 128
 # Numbers that show in the result if they take part in it at all: NaN shows in a sum even if that is multiplied by a
 # learning rate of 0, and a large number shows where it is only compared.
 _CONSPICUOUS = (np.nan, 1e30)
+# What to do about rows that depend on each other.
+_CLIP = (
+    "It does so only where gradients are large, as clipping does: clip the gradients with "
+    "nn.sparse.clip_by_global_norm before instead"
+)
+_LEAVE_OUT = "Choose another, or leave the table out of `tables`, here and in value_and_grad, to train it densely"
 # What stands for a number that is known only at run time, such as a traced learning rate.
 _UNKNOWN = 0.5
 
@@ -160,8 +166,26 @@ def _check_rows_are_independent(
                 what = f"the update of {names[number]}" if number < len(names) else "its state"
                 raise ValueError(
                     f"{_OP}: `transform` must treat each row of a table by itself, but {what} depends on other rows. "
-                    "To clip by the global norm, call nn.sparse.clip_by_global_norm on the gradients instead"
+                    + (_CLIP if _clips(run, params, (first, second), tables) else _LEAVE_OUT)
                 )
+
+
+def _clips(run: Callable[..., list[np.ndarray]], params: Tree, gradients: Sequence[Tree], tables: Tree) -> bool:
+    """Whether rows depend on each other only if gradients are large, as they do where those are clipped."""
+
+    def times(factor: float, of_first_row: float) -> list[Tree]:
+        def multiply(table: int, leaf: np.ndarray) -> np.ndarray:
+            if table == DENSE:
+                return leaf * np.float32(factor)
+            return np.concatenate([leaf[:1] * np.float32(of_first_row), leaf[1:]]) * np.float32(factor)
+
+        return [jax.tree.map(multiply, tables, each) for each in gradients]
+
+    def depend(factor: float, of_first_row: float) -> bool:
+        one, other = run(params, *times(factor, 1)), run(params, *times(factor, of_first_row))
+        return any(not np.array_equal(old, new, equal_nan=True) for old, new in zip(one, other, strict=True))
+
+    return depend(1, 1e30) and not depend(1e-6, 2)
 
 
 def _check_state_decays(

@@ -44,8 +44,9 @@ def value_and_grad(
         looked up, repeated ids and ids out of range included.
 
     Raises:
-        ValueError: In the call, if anything else happens to a table than that rows of it are looked up, or if that
-            happens where its gradient cannot come out as slices, or if ``tables`` returns anything but leaves.
+        ValueError: In the call, if ``argnums`` names an argument twice, if anything else happens to a table than that
+            rows of it are looked up, or if that happens where its gradient cannot come out as slices, or if ``tables``
+            returns anything but leaves.
         TypeError: If an argument is not what it should be; in the call, if a table is not floating point or the result
             of ``fun`` is not what it should be.
 
@@ -77,6 +78,8 @@ def value_and_grad(
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         if not all(-len(args) <= number < len(args) for number in numbers):
             raise TypeError(f"{_OP}: `argnums` must name positional arguments, got {argnums!r} for {len(args)} of them")
+        if len({number % len(args) for number in numbers}) != len(numbers):
+            raise ValueError(f"{_OP}: `argnums` must name each argument once, got {argnums!r}")
 
         def of_chosen(chosen: Tree) -> Tree:
             replaced = list(args)
@@ -108,16 +111,14 @@ def _value_and_grad(
         lambda number: f"{_OP}: `{name_of[number]}` must only be looked up, being one of `tables`",
     )
 
+    _check_result(result_shapes, has_aux)
+
     def run(dense: list[Any], probes: Tree) -> tuple[Tree, tuple[Tree, Tree]]:
         remaining = iter(dense)
         arguments = [next(remaining) if number == DENSE else leaf for number, leaf in zip(numbers, leaves, strict=True)]
         results, made = run_probed(closed, arguments, [number != DENSE for number in numbers], probes)
         result = jax.tree.unflatten(jax.tree.structure(result_shapes), results)
-        if not has_aux:
-            return result, (None, made)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise TypeError(f"{_OP}: `fun` must return a pair with `has_aux`, got {type(result).__name__}")
-        return result[0], (result[1], made)
+        return (result[0], (result[1], made)) if has_aux else (result, (None, made))
 
     dense = [leaf for number, leaf in zip(numbers, leaves, strict=True) if number == DENSE]
     probes = jax.tree.map(Lookup.probe, lookups)
@@ -133,6 +134,21 @@ def _value_and_grad(
         for number, aval in zip(numbers, avals, strict=True)
     ]
     return ((value, aux) if has_aux else value), treedef.unflatten(gradients)
+
+
+def _check_result(shapes: Tree, has_aux: bool) -> None:
+    """Raises unless a function with results of these shapes can be differentiated."""
+    if has_aux and (not isinstance(shapes, tuple) or len(shapes) != 2):
+        raise TypeError(f"{_OP}: `fun` must return a pair with `has_aux`, got {type(shapes).__name__}")
+    value = shapes[0] if has_aux else shapes
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        got = type(value).__name__
+    elif value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        got = f"{value.dtype} of shape {value.shape}"
+    else:
+        return
+    what = "a pair whose first item is a" if has_aux else "a"
+    raise TypeError(f"{_OP}: `fun` must return {what} floating point scalar, got {got}")
 
 
 def _of_lookups(value: jax.Array, made: Tree, rows: Tree) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:

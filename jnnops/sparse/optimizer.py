@@ -15,7 +15,8 @@ from jnnops._tables.rows import take_rows
 from jnnops._types import Tree
 from jnnops.sparse._tables import DENSE, leaf_names, table_numbers
 from jnnops.sparse._transforms import decay_factors, study
-from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices, put_rows
+from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices
+from jnnops.sparse.updates import put_rows
 
 _OP = "sparse.lazy"
 
@@ -89,7 +90,8 @@ def lazy(
     check_callable(_OP, "tables", tables, "tables(params)")
     catch_up = as_static_bool(_OP, "catch_up", catch_up)
     transform = optax.with_extra_args_support(transform)
-    known: dict[Any, Any] = {}  # what `study` found, for each structure and shapes of the parameters
+    # What `study` found, and the shapes of the state, for each structure and shapes of the parameters.
+    known: dict[Any, tuple[Tree, Tree]] = {}
 
     def init(params: Tree) -> Tree:
         state = transform.init(params)
@@ -105,11 +107,10 @@ def lazy(
         _check_gradients(numbers, updates, params)
         key = (jax.tree.structure(shapes), *jax.tree.leaves(shapes), *jax.tree.leaves(numbers))
         if key not in known:
-            known[key] = study(transform, shapes, numbers, extra_args, decays=catch_up)
-        of_state = known[key]
-        if jax.tree.structure(state.inner if catch_up else state) != jax.tree.structure(of_state):
-            raise ValueError(f"{_OP}: `state` must be what `init` or `update` returned, got {describe(state)}")
-
+            of_state = study(transform, shapes, numbers, extra_args, decays=catch_up)
+            known[key] = of_state, jax.eval_shape(init, shapes)
+        of_state, shapes_of_state = known[key]
+        _check_state(state, shapes_of_state)
         return _update_rows(transform, numbers, of_state, updates, state, params, extra_args, catch_up=catch_up)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -208,6 +209,18 @@ def _shape_of(grad: Any) -> jax.ShapeDtypeStruct:
     if is_slices(grad):
         return jax.ShapeDtypeStruct((grad.num_rows, *grad.values.shape[1:]), grad.values.dtype)
     return jax.ShapeDtypeStruct(jnp.shape(grad), jnp.result_type(grad))
+
+
+def _check_state(state: Tree, shapes: Tree) -> None:
+    """Raises unless the state has the structure and the shapes of that which ``init`` makes."""
+    if jax.tree.structure(state) != jax.tree.structure(shapes):
+        raise ValueError(f"{_OP}: `state` must be what `init` or `update` returned, got {describe(state)}")
+    for (path, leaf), expected in zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(shapes), strict=True):
+        if jnp.shape(leaf) != expected.shape:
+            raise ValueError(
+                f"{_OP}: `state{jax.tree_util.keystr(path)}` must have shape {expected.shape}, as `init` makes it for "
+                f"parameters of the shapes of `updates`, got {jnp.shape(leaf)}"
+            )
 
 
 def _check_gradients(numbers: Tree, grads: Tree, params: Tree) -> None:

@@ -1,42 +1,31 @@
 """Gradients and updates of a few rows of a table."""
 
-import dataclasses
-import functools
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax import lax
+from jax.tree_util import GetAttrKey
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_number_array, as_static_int
+from jnnops._check import accumulation_dtype, as_static_int
 from jnnops._tables.ids import in_range, signed
-from jnnops._tables.rows import add_rows, take_rows
-from jnnops._types import Tree
-
-T = TypeVar("T")
-
-# How to write rows at indices as `deduplicate` makes them; those of padding go nowhere.
-DISTINCT: Any = {
-    "mode": "drop",
-    "indices_are_sorted": True,
-    "unique_indices": True,
-    "wrap_negative_indices": False,
-}
+from jnnops._tables.rows import add_rows
+from jnnops.sparse._sealed import is_sealed, seal, unseal
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=("indices", "values"), meta_fields=("num_rows", "unique")
-)
-@dataclasses.dataclass(frozen=True, eq=False)
+@jax.tree_util.register_pytree_with_keys_class
 class IndexedSlices:
     """A table that is zero but for a few rows: the gradient of a table of which a few rows were looked up.
 
-    A pytree of ``indices`` and ``values``. To compute with it, change the values alone:
-    ``dataclasses.replace(slices, values=slices.values / 2)``.
+    A pytree of indices and values, which goes wherever arrays go. As a leaf the indices have a dtype without
+    arithmetic: what ``jax.tree.map``, ``optax`` or ``lax.pmean`` would make of integers names other rows, so it is an
+    error. :func:`add`, :func:`sum_stacked`, :func:`scale`, :func:`global_norm` and :func:`clip_by_global_norm`
+    calculate with pytrees of slices and arrays; for anything else there is :meth:`with_values`.
 
-    Attributes:
+    Args:
         indices: ``[n]``, integers: the row of each slice. Slices of one row are summed; those of no row, with an index
             below 0 or not below ``num_rows``, are padding and count for nothing.
         values: ``[n, *row_shape]``.
@@ -44,8 +33,13 @@ class IndexedSlices:
         unique: Whether the indices are distinct and in order, and the values of padding zero, as ``deduplicate`` makes
             them.
 
+    Raises:
+        TypeError: If ``indices`` is an array, but not of integers.
+
     Example:
         >>> slices = nn.sparse.IndexedSlices(jnp.array([2, 0, 2]), jnp.array([1.0, 2.0, 3.0]), num_rows=4)
+        >>> slices.indices.tolist(), slices.values.tolist()
+        ([2, 0, 2], [1.0, 2.0, 3.0])
         >>> slices.to_dense().tolist()
         [2.0, 0.0, 4.0, 0.0]
 
@@ -53,15 +47,58 @@ class IndexedSlices:
         ``tf.IndexedSlices``.
     """
 
-    indices: jax.Array
-    values: jax.Array
-    num_rows: int
-    unique: bool = False
+    # NumPy leaves arithmetic with its arrays to the methods below.
+    __array_ufunc__ = None
+
+    def __init__(self, indices: ArrayLike, values: ArrayLike, num_rows: int, unique: bool = False) -> None:
+        sealed = _sealed(_as_array(indices))
+        self._set(sealed, _as_array(values), num_rows, _length(sealed) if unique else None)
+
+    def _set(self, sealed: Any, values: Any, num_rows: int, unique_length: int | None) -> None:
+        self._sealed, self._values, self._num_rows = sealed, values, num_rows
+        # How many indices are known to be distinct: those of several slices that were concatenated as pytrees are not.
+        self._unique_length = unique_length
+
+    @property
+    def indices(self) -> jax.Array:
+        """``[n]``, int32 or int64."""
+        return unseal(self._sealed) if is_sealed(self._sealed) else self._sealed
+
+    @property
+    def values(self) -> jax.Array:
+        """``[n, *row_shape]``."""
+        return self._values
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows the table has."""
+        return self._num_rows
+
+    @property
+    def unique(self) -> bool:
+        """Whether the indices are distinct and in order, and the values of padding zero."""
+        return self._unique_length is not None and self._unique_length == _length(self._sealed)
+
+    def with_values(self, values: ArrayLike) -> "IndexedSlices":
+        """Slices of the same rows.
+
+        Args:
+            values: ``[n, *row_shape]``. Where indices are padding they must be zero if the slices are ``unique``.
+
+        Returns:
+            Slices with these indices, ``num_rows`` and ``unique``.
+
+        Example:
+            >>> slices = nn.sparse.IndexedSlices(jnp.array([2, 0]), jnp.array([1.0, -2.0]), num_rows=4)
+            >>> slices.with_values(jnp.sign(slices.values)).to_dense().tolist()
+            [-1.0, 0.0, 1.0, 0.0]
+        """
+        return self.tree_unflatten((self._num_rows, self._unique_length), (self._sealed, _as_array(values)))
 
     def to_dense(self) -> jax.Array:
         """The table: ``[num_rows, *row_shape]``, summed in float32 at least and rounded once."""
         check_slices("IndexedSlices.to_dense", "slices", self)
-        return add_rows(jnp.asarray(self.values), jnp.asarray(self.indices), self.num_rows)
+        return add_rows(self.values, self.indices, self.num_rows)
 
     def deduplicate(self) -> "IndexedSlices":
         """The same table with one slice for each row.
@@ -81,6 +118,66 @@ class IndexedSlices:
         """
         check_slices("IndexedSlices.deduplicate", "slices", self)
         return self if self.unique else _deduplicate(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"IndexedSlices(indices={self.indices!r}, values={self.values!r}, num_rows={self.num_rows!r}, "
+            f"unique={self.unique!r})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By way of integers, as JAX before 0.10 cannot pickle what is sealed.
+        return IndexedSlices, (self.indices, self.values, self.num_rows, self.unique)
+
+    def _no_arithmetic(self, *_: object) -> NoReturn:
+        raise TypeError(
+            "IndexedSlices have no operators: nn.sparse.apply_updates (not that of optax) adds them to parameters, "
+            "nn.sparse.add to each other, and nn.sparse.scale multiplies them by a number"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _no_arithmetic
+    __pow__ = __rpow__ = __neg__ = __abs__ = _no_arithmetic
+
+    def tree_flatten_with_keys(self) -> tuple[Any, Any]:
+        """The leaves with their names, and what is static."""
+        children = ((GetAttrKey("indices"), self._sealed), (GetAttrKey("values"), self._values))
+        return children, (self._num_rows, self._unique_length)
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        """The leaves, and what is static."""
+        return (self._sealed, self._values), (self._num_rows, self._unique_length)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[int, int | None], leaves: Iterable[Any]) -> "IndexedSlices":
+        """Slices of leaves, which may be anything that stands for arrays."""
+        sealed, values = leaves
+        if isinstance(sealed, jax.Array | np.ndarray) and sealed.ndim and jnp.issubdtype(sealed.dtype, jnp.number):
+            raise TypeError(
+                f"IndexedSlices: the leaf of the indices must be kept as it is, got an array of {sealed.dtype} in its "
+                "place; calculate with nn.sparse.add, scale and their like, or IndexedSlices.with_values"
+            )
+        slices = cls.__new__(cls)
+        slices._set(sealed, values, *static)
+        return slices
+
+
+def _as_array(leaf: Any) -> Any:
+    """The array that a leaf is, or whatever stands for one in a pytree: an axis, a sharding, a shape."""
+    return jnp.asarray(leaf) if type(leaf) in (list, tuple) or isinstance(leaf, jax.Array | np.ndarray) else leaf
+
+
+def _sealed(indices: Any) -> Any:
+    if is_sealed(indices) or not isinstance(indices, jax.Array):
+        return indices
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise TypeError(f"IndexedSlices: `indices` must be an integer array, got {indices.dtype}")
+    return seal(indices)
+
+
+def _length(leaf: Any) -> int | None:
+    """The length of an array of rank 1."""
+    shape = getattr(leaf, "shape", ())
+    return shape[0] if len(shape) == 1 else None
 
 
 @jax.jit
@@ -103,147 +200,23 @@ def _deduplicate(slices: IndexedSlices) -> IndexedSlices:
     return IndexedSlices(indices, sums.astype(slices.values.dtype), num_rows, unique=True)
 
 
-def apply_updates(params: T, updates: Tree) -> T:
-    """Adds updates to parameters: those that are slices to the rows they name, which alone are read and written.
-
-    As ``optax.apply_updates``, and in place where ``params`` are donated to a jitted function around it; otherwise a
-    table is copied whole, which takes far longer than the step.
-
-    Args:
-        params: A pytree of arrays.
-        updates: The same pytree with an array or :class:`IndexedSlices` for each.
-
-    Returns:
-        The new parameters, in the dtypes of ``params``.
-
-    Raises:
-        ValueError: If slices do not fit their table, or ``updates`` is another pytree.
-
-    Example:
-        >>> updates = {"table": nn.sparse.IndexedSlices(jnp.array([1]), jnp.array([5.0]), num_rows=3)}
-        >>> nn.sparse.apply_updates({"table": jnp.zeros(3)}, updates)["table"].tolist()
-        [0.0, 5.0, 0.0]
-
-    References:
-        ``optax.apply_updates``, ``tf.raw_ops.ResourceScatterAdd``.
-    """
-
-    def apply(path: Any, param: Any, update: Any) -> Any:
-        if not isinstance(update, IndexedSlices):
-            return optax.apply_updates(param, update)
-        name = f"updates{jax.tree_util.keystr(path)}"
-        table = jnp.asarray(param)
-        check_slices("sparse.apply_updates", name, update, table)
-        slices = update.deduplicate()
-        if slices.values.dtype == table.dtype == accumulation_dtype(table.dtype):
-            # Added to in one pass over memory, not read and then written (docs/lowerings.rst, "Tables in place").
-            return table.at[slices.indices].add(slices.values, **DISTINCT)
-        rows = take_rows(table, slices.indices)
-        wide = jnp.promote_types(rows.dtype, slices.values.dtype)
-        return put_rows(table, slices.indices, rows.astype(wide) + slices.values.astype(wide))
-
-    def structure(tree: Tree) -> Any:
-        return jax.tree.structure(tree, is_leaf=lambda leaf: leaf is None or is_slices(leaf))
-
-    if structure(updates) != structure(params):
-        raise ValueError(
-            f"sparse.apply_updates: `updates` must be a pytree like `params`, {structure(params)}, got "
-            f"{structure(updates)}"
-        )
-    return jax.tree_util.tree_map_with_path(apply, params, updates, is_leaf=lambda leaf: leaf is None)
-
-
-def put_rows(table: jax.Array, indices: jax.Array, rows: jax.Array) -> jax.Array:
-    """The table with other rows at indices as ``deduplicate`` makes them; rows of padding go nowhere."""
-    return table.at[indices].set(rows.astype(table.dtype), **DISTINCT)
-
-
-def global_norm(grads: Tree) -> jax.Array:
-    """The Euclidean norm of all gradients together, as if the slices were dense.
-
-    Args:
-        grads: A pytree of arrays and :class:`IndexedSlices`.
-
-    Returns:
-        A scalar, float32 at least.
-
-    Example:
-        >>> slices = nn.sparse.IndexedSlices(jnp.array([2, 2]), jnp.array([1.0, 2.0]), num_rows=4)
-        >>> nn.sparse.global_norm({"table": slices, "bias": jnp.array([4.0])}).item()
-        5.0
-
-    References:
-        ``optax.global_norm``, ``tf.linalg.global_norm``.
-    """
-    return _norm_of(jax.tree.map(_deduplicated, grads, is_leaf=is_slices))
-
-
-def clip_by_global_norm(grads: Tree, max_norm: ArrayLike) -> Tree:
-    """Scales all gradients by one factor so that their norm is at most ``max_norm``.
-
-    What ``optax.clip_by_global_norm`` does to dense gradients. To be called before the optimiser, since :func:`lazy`
-    refuses transformations in which one row's update depends on another's.
-
-    Args:
-        grads: A pytree of arrays and :class:`IndexedSlices`.
-        max_norm: The largest norm allowed, a scalar.
-
-    Returns:
-        The gradients, with the slices deduplicated. A norm that is not finite makes them NaN or 0, as in optax.
-
-    Example:
-        >>> slices = nn.sparse.IndexedSlices(jnp.array([2, 2]), jnp.array([1.0, 2.0]), num_rows=4)
-        >>> clipped = nn.sparse.clip_by_global_norm({"table": slices, "bias": jnp.array([4.0])}, 2.5)
-        >>> clipped["table"].to_dense().tolist(), clipped["bias"].tolist()
-        ([0.0, 0.0, 1.5, 0.0], [2.0])
-
-    References:
-        ``optax.clip_by_global_norm``, ``tf.clip_by_global_norm``.
-    """
-    limit = as_number_array("sparse.clip_by_global_norm", "max_norm", max_norm, rank=0)
-    grads = jax.tree.map(_deduplicated, grads, is_leaf=is_slices)
-    norm = _norm_of(grads)
-
-    def clip(grad: Any) -> Any:
-        if isinstance(grad, IndexedSlices):
-            return dataclasses.replace(grad, values=clip(grad.values))
-        wide = accumulation_dtype(jnp.asarray(grad).dtype)
-        scaled = jnp.asarray(grad, wide) / norm.astype(wide) * limit.astype(wide)
-        return jnp.where(norm < limit.astype(norm.dtype), grad, scaled.astype(jnp.asarray(grad).dtype))
-
-    return jax.tree.map(clip, grads, is_leaf=is_slices)
-
-
-def _deduplicated(grad: Any) -> Any:
-    return grad.deduplicate() if isinstance(grad, IndexedSlices) else grad
-
-
-def _norm_of(grads: Tree) -> jax.Array:
-    """The norm of all arrays and of the values of all slices, which are distinct."""
-    leaves = [
-        jnp.asarray(grad.values if isinstance(grad, IndexedSlices) else grad)
-        for grad in jax.tree.leaves(grads, is_leaf=is_slices)
-    ]
-    squares = [jnp.sum(jnp.square(jnp.abs(leaf.astype(accumulation_dtype(leaf.dtype))))) for leaf in leaves]
-    dtype = functools.reduce(jnp.promote_types, [square.dtype for square in squares], jnp.dtype(jnp.float32))
-    return jnp.sqrt(sum((square.astype(dtype) for square in squares), jnp.zeros((), dtype)))
-
-
 def is_slices(leaf: Any) -> bool:
     """Where a tree of gradients ends."""
     return isinstance(leaf, IndexedSlices)
 
 
-def check_slices(op: str, argument: str, slices: IndexedSlices, table: Any = None) -> None:
-    """Raises unless the slices make sense, and fit the table if one is given."""
+def check_slices(op: str, argument: str, slices: IndexedSlices, table: Any = None, *, stacked: bool = False) -> None:
+    """Raises unless the slices make sense, and fit the table if one is given; if ``stacked``, with one more axis."""
     as_static_int(op, f"{argument}.num_rows", slices.num_rows, minimum=0)
-    indices, values = jnp.asarray(slices.indices), jnp.asarray(slices.values)
-    if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise TypeError(f"{op}: `{argument}` must have integer indices, got {indices.dtype}")
-    if indices.ndim != 1 or not values.ndim or len(indices) != len(values):
+    indices, values = slices._sealed, slices.values
+    if not is_sealed(indices) or not isinstance(values, jax.Array):
+        got = f"{type(indices).__name__} and {type(values).__name__}"
+        raise TypeError(f"{op}: `{argument}` must have integer indices and an array of values, got {got}")
+    axes = ["m", "n"] if stacked else ["n"]
+    if indices.ndim != len(axes) or values.shape[: len(axes)] != indices.shape:
         raise ValueError(
-            f"{op}: `{argument}` must have indices of shape [n] and values of shape [n, ...], "
-            f"got {indices.shape} and {values.shape}"
+            f"{op}: `{argument}` must have indices of shape [{', '.join(axes)}] and values of shape "
+            f"[{', '.join(axes)}, ...], got {indices.shape} and {values.shape}"
         )
     if table is not None and table.shape != (slices.num_rows, *values.shape[1:]):
         raise ValueError(

@@ -125,6 +125,7 @@ def bad_matrices(ids: str, weights: str) -> tuple[Bad, ...]:
         bad(f"`{weights}` must have the shape and", **{ids: matrix(), weights: matrix(shape=(4, 5))}),
         bad("`combiner` must be 'mean', 'sqrtn' or 'sum', got 'max'", combiner="max"),
         bad("`max_norm` must be at least 0, got -1.0", max_norm=-1.0),
+        bad("`max_norm` must be at least 0, got nan", max_norm=float("nan")),
         bad("`max_norm` must be of rank 0", max_norm=np.ones(3, np.float32)),
     )
 
@@ -156,6 +157,7 @@ CASES = [
             ),
             bad("`ids` must be an integer array, got float32", TypeError, ids=np.ones(2, np.float32)),
             bad("`max_norm` must be at least 0, got -1", max_norm=-1),
+            bad("`max_norm` must be at least 0, got nan", max_norm=float("nan")),
             bad("`max_norm` must be integer or floating point", TypeError, max_norm=True),
             bad("`params` must be floating point", TypeError, params=np.ones((2, 3), np.int32), max_norm=1.0),
             bad("`partition_strategy` must be 'mod' or 'div', got 'row'", partition_strategy="row"),

@@ -105,6 +105,47 @@ class TestMaxNorm:
         assert rows.dtype == jnp.float16
         assert rows.tolist() == [[150] * 4]
 
+    @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+    def test_rows_whose_squares_overflow_or_vanish(self, dtype):
+        direction, ids = f32([0.6, -0.8, 0]), from_lists([[0, 1], [2]]).ids
+        sizes = [3e38, 1.0, 2.0**-66]
+        lookups = [
+            lambda table, limit: lookup(table, [0, 1, 2], limit),
+            lambda table, limit: lookup_sparse(table, ids, None, "sum", max_norm=limit),
+            lambda table, limit: safe_lookup_sparse(table, ids, combiner="sum", max_norm=limit),
+        ]
+
+        @jax.jit
+        def run(table, limit):
+            rows = [lookup(table, limit).astype(jnp.float32) for lookup in lookups]
+            return rows, [jax.grad(lambda t, f=f: jnp.sum(f(t, limit) * 2))(table) for f in lookups]
+
+        table = jnp.stack([direction * size for size in sizes]).astype(dtype)
+        for limit in (2.0**-67, 0.5, 100.0, 3e37):
+            scales = [min(limit, size) for size in sizes]
+            (rows, *bags), gradients = run(table, limit)
+            tolerance = {"rtol": 1e-6 if dtype == jnp.float32 else 1e-2, "atol": 0}
+            np.testing.assert_allclose(rows, np.outer(scales, direction), **tolerance)
+            for combined in bags:
+                np.testing.assert_allclose(combined[0], (scales[0] + scales[1]) * direction, **tolerance)
+            assert all(np.isfinite(gradient.astype(np.float32)).all() for gradient in gradients)
+            # what is scaled down has no slope along itself, and what is left alone one of 1
+            slope = np.asarray(gradients[0].astype(jnp.float32))[2]
+            expected = 2 * (1 - direction * jnp.sum(direction)) / 2 if limit < sizes[2] else [2, 2, 2]
+            np.testing.assert_allclose(slope, expected, rtol=tolerance["rtol"], atol=1e-2)
+
+    def test_limits_below_0_are_reported_where_they_are_traced(self):
+        bag = from_lists([[1]]).ids
+        lookups = {
+            "embedding_lookup": lambda limit: lookup(TABLE, [1], limit),
+            "embedding_lookup_sparse": lambda limit: lookup_sparse(TABLE, bag, None, max_norm=limit),
+            "safe_embedding_lookup_sparse": lambda limit: safe_lookup_sparse(TABLE, bag, max_norm=limit),
+        }
+        for name, found in lookups.items():
+            assert error_of(jax.jit(found), 0.0) == ""
+            assert error_of(jax.jit(found), -1.0).startswith(f"{name}: `max_norm` must be at least 0")
+        assert error_of(jax.jit(lookups["embedding_lookup"]), np.nan)
+
     def test_may_be_traced_mapped_and_differentiated(self):
         table = f32([[3, 4]])
         limits = f32([2.5, 10])

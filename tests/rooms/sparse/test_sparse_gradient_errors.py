@@ -36,6 +36,18 @@ def index(params):
     return jnp.sum(params["classes"][IDS])
 
 
+def index_by_range(params):
+    return jnp.sum(params["classes"][2:5])
+
+
+def take(params):
+    return jnp.sum(jnp.take(params["classes"], IDS, axis=0))
+
+
+def index_one(params):
+    return jnp.sum(jax.jit(lambda table, i: table[i])(params["classes"], IDS[0, 0]))
+
+
 def tied(params):
     return classes_and_biases(params, IDS) + jax.jit(use_all)(params)
 
@@ -96,7 +108,7 @@ class TestErrors:
         [
             (use_all, "`transpose` uses the whole"),
             (cast, "`convert_element_type` uses the whole"),
-            (index, "`gather` uses the whole"),
+            *((loss, "nn.embedding_lookup") for loss in (index, index_by_range, index_one, take)),
             (tied, "`transpose` uses the whole"),
             (map_tables, "`transpose` uses the whole"),
             (only_in_a_scan, "`transpose` uses the whole"),
@@ -155,8 +167,17 @@ class TestErrors:
             value_and_grad(lambda params: 0.0, tables=lambda params: params["t"])({"t": table})
 
     def test_results_of_the_wrong_kind(self):
-        with pytest.raises(TypeError, match="scalar-output"):
-            value_and_grad(lambda params, ids: params["biases"] * 2, tables=lambda p: p["classes"])(parameters(), IDS)
+        for result, got in (
+            (lambda p: p["biases"] * 2, r"float32 of shape \(50,\)"),
+            (lambda p: None, "NoneType"),
+            (lambda p: {"loss": 1.0}, "dict"),
+            (lambda p: jnp.sum(p["biases"]).astype(jnp.int32), r"int32 of shape \(\)"),
+        ):
+            message = f"sparse.value_and_grad: `fun` must return a floating point scalar, got {got}"
+            with pytest.raises(TypeError, match=message):
+                value_and_grad(result, tables=lambda p: p["classes"])(parameters())
+        with pytest.raises(TypeError, match="a pair whose first item is a floating point scalar, got float32 of shape"):
+            value_and_grad(lambda p: (p["biases"] * 2, 1), has_aux=True, tables=lambda p: p["classes"])(parameters())
         with pytest.raises(TypeError, match="`fun` must return a pair with `has_aux`, got"):
             value_and_grad(classes_and_biases, has_aux=True, tables=tables)(parameters(), IDS)
 
@@ -176,6 +197,11 @@ class TestErrors:
     def test_missing_argument(self):
         with pytest.raises(TypeError, match="`argnums` must name positional arguments, got 2 for 2 of them"):
             value_and_grad(classes_and_biases, argnums=2, tables=tables)(parameters(), IDS)
+
+    @pytest.mark.parametrize("argnums", [(0, 0), (0, -2)])
+    def test_argument_named_twice(self, argnums):
+        with pytest.raises(ValueError, match="sparse.value_and_grad: `argnums` must name each argument once, got"):
+            value_and_grad(classes_and_biases, argnums, tables=lambda chosen: chosen[0]["classes"])(parameters(), IDS)
 
     def test_name_and_documentation_are_those_of_the_function(self):
         assert value_and_grad(several_lookups, tables=tables).__name__ == "several_lookups"

@@ -3,9 +3,12 @@
 import jax.numpy as jnp
 import optax
 import pytest
-from rooms.sparse.training_by_rows import STEPS, loss, parameters, relaxed, tables, train, update
+from rooms.sparse.training_by_rows import DIM, ROWS, STEPS, loss, parameters, relaxed, tables, train, update
 
 from jnnops.sparse import IndexedSlices, lazy, value_and_grad
+
+CLIP = "It does so only where gradients are large, as clipping does: .* nn.sparse.clip_by_global_norm"
+LEAVE_OUT = "Choose another, or leave the table out of `tables`"
 
 
 class TestRefusals:
@@ -22,21 +25,22 @@ class TestRefusals:
             lazy(transform, **{"tables": tables} | options)
 
     @pytest.mark.parametrize(
-        "transform",
+        ("transform", "advice"),
         [
-            optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
-            optax.chain(optax.clip_by_global_norm(1e9), optax.adam(0.1)),
-            optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(optax.linear_schedule(0.0, 1.0, 10))),
-            optax.clip_by_block_rms(1.0),
-            optax.adaptive_grad_clip(0.1),
-            optax.lamb(0.1),
-            optax.adafactor(0.1),
-            optax.apply_if_finite(optax.sgd(0.1), 3),
+            (optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)), CLIP),
+            (optax.chain(optax.clip_by_global_norm(1e9), optax.adam(0.1)), CLIP),
+            (optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(optax.linear_schedule(0.0, 1.0, 10))), CLIP),
+            (optax.clip_by_block_rms(1.0), CLIP),
+            (optax.adaptive_grad_clip(0.1), CLIP),
+            (optax.lamb(0.1), LEAVE_OUT),
+            (optax.adafactor(0.1), CLIP),
+            (optax.apply_if_finite(optax.sgd(0.1), 3), LEAVE_OUT),
         ],
         ids=["clip", "rare clip", "clip in warm-up", "block", "adaptive clip", "lamb", "adafactor", "finite"],
     )
-    def test_rows_that_depend_on_each_other(self, transform):
-        with pytest.raises(ValueError, match="must treat each row of a table by itself, but .* depends on other rows"):
+    def test_rows_that_depend_on_each_other(self, transform, advice):
+        reason = "must treat each row of a table by itself, but .* depends on other rows"
+        with pytest.raises(ValueError, match=f"{reason}. {advice}"):
             train(lazy(relaxed(transform), tables=tables), parameters(), STEPS[:1])
 
     def test_factored_state(self):
@@ -75,5 +79,10 @@ class TestRefusals:
             optimizer.update(grads, state, {**params, "biases": jnp.zeros(5)})
         with pytest.raises(ValueError, match="sparse.lazy: `state` must be what `init` or `update` returned"):
             optimizer.update(grads, optax.adam(0.1).init(params), params)
+        longer = {**params, "classes": jnp.zeros((2 * ROWS, DIM))}
+        for options, name in ({}, r"state\[0\].trace\['classes'\]"), ({"catch_up": True}, "state.inner"):
+            momentum = lazy(optax.sgd(0.1, 0.9), tables=tables, **options)
+            with pytest.raises(ValueError, match=rf"sparse.lazy: `{name}.* must have shape \({ROWS}, {DIM}\)"):
+                momentum.update(grads, momentum.init(longer), params)
         with pytest.raises(ValueError, match="sparse.lazy: `tables` must return at least one leaf"):
             lazy(optax.sgd(0.1), tables=lambda params: []).update(grads, state, params)

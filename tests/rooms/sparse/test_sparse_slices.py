@@ -1,30 +1,24 @@
-"""Slices of tables: sums, padding, clipping, and adding them to parameters."""
+"""Slices of tables: sums, padding, and what becomes of them as a pytree."""
 
-import dataclasses
+import copy
+import functools
+import operator
+import pickle
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import lax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from rooms.sparse.losses_of_tables import MESH
+from rooms.sparse.slices_of_tables import dense, slices_of
 
-import jnnops as nn
-from jnnops.sparse import IndexedSlices, apply_updates, clip_by_global_norm, global_norm
-
-
-def slices_of(indices, num_rows, row_shape=(3,), dtype=jnp.float32, seed=0):
-    indices = np.asarray(indices)
-    values = np.random.default_rng(seed).standard_normal((len(indices), *row_shape))
-    return IndexedSlices(jnp.asarray(indices), jnp.asarray(values, dtype), num_rows)
-
-
-def dense(slices):
-    table = np.zeros((slices.num_rows, *slices.values.shape[1:]))
-    for index, value in zip(np.asarray(slices.indices), np.asarray(slices.values, np.float64), strict=True):
-        if 0 <= index < slices.num_rows:
-            table[index] += value
-    return table
+from jnnops.sparse import IndexedSlices, apply_updates
 
 
 class TestIndexedSlices:
@@ -64,95 +58,134 @@ class TestIndexedSlices:
         assert slices.deduplicate().values.tolist()[0] == 260
         assert slices.to_dense().tolist() == [260, 0]
 
-    def test_is_a_pytree(self):
-        slices = slices_of([1, 1], 5)
-        doubled = jax.jit(lambda s: dataclasses.replace(s, values=2 * s.values))(slices)
-        assert doubled.num_rows == 5
+    def test_values_can_be_replaced(self):
+        slices = slices_of([1, 1], 5).deduplicate()
+        doubled = jax.jit(lambda s: s.with_values(2 * s.values))(slices)
+        assert (doubled.num_rows, doubled.unique) == (5, True)
         np.testing.assert_allclose(doubled.to_dense(), 2 * slices.to_dense())
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), slices, slices_of([0, 3], 5, seed=1))
-        tables = jax.jit(jax.vmap(lambda s: s.deduplicate().to_dense()))(stacked)
-        np.testing.assert_allclose(tables[1], dense(slices_of([0, 3], 5, seed=1)), rtol=1e-6)
 
-    @pytest.mark.parametrize("method", [IndexedSlices.to_dense, IndexedSlices.deduplicate])
-    def test_errors(self, method):
-        name = f"IndexedSlices.{method.__name__}: `slices` must have"
-        # what `jax.tree.map(lambda x: x / 2, slices)` makes of them
-        with pytest.raises(TypeError, match=f"{name} integer indices, got float32"):
-            method(IndexedSlices(jnp.zeros(2), jnp.zeros((2, 3)), 5))
-        with pytest.raises(ValueError, match=rf"{name} indices of shape \[n\] .*, got \(2,\) and \(3, 3\)"):
-            method(IndexedSlices(jnp.zeros(2, jnp.int32), jnp.zeros((3, 3)), 5))
+    def test_errors(self):
+        with pytest.raises(TypeError, match="IndexedSlices: `indices` must be an integer array, got float32"):
+            IndexedSlices(jnp.zeros(2), jnp.zeros((2, 3)), 5)
+        for method in (IndexedSlices.to_dense, IndexedSlices.deduplicate):
+            name = f"IndexedSlices.{method.__name__}: `slices` must have"
+            with pytest.raises(ValueError, match=rf"{name} indices of shape \[n\] .*, got \(2,\) and \(3, 3\)"):
+                method(IndexedSlices(jnp.zeros(2, jnp.int32), jnp.zeros((3, 3)), 5))
+            with pytest.raises(TypeError, match=f"{name} integer indices and an array of values, got NoneType and"):
+                method(IndexedSlices(None, jnp.zeros(2), 5))  # pyright: ignore[reportArgumentType]
 
 
-class TestApplyUpdates:
-    @pytest.mark.parametrize(
-        ("dtype", "update_dtype"),
-        [(jnp.float32, jnp.float32), (jnp.bfloat16, jnp.bfloat16), (jnp.bfloat16, jnp.float32)],
-        ids=str,
-    )
-    def test_equals_optax(self, dtype, update_dtype):
-        params = {"table": slices_of(range(10), 10, dtype=dtype, seed=1).values, "bias": jnp.ones(2, dtype), "no": None}
-        slices = slices_of([9, 3, 9, -1, 10, 0], 10, dtype=update_dtype)
-        bias = jnp.ones(2, update_dtype)
-        with jax.numpy_dtype_promotion("standard"):
-            actual = apply_updates(params, {"table": slices, "bias": bias, "no": None})
-            dense_updates: Any = {"table": slices.to_dense(), "bias": bias, "no": None}
-            expected: Any = optax.apply_updates(params, dense_updates)
-        assert actual["table"].dtype == dtype
-        np.testing.assert_array_equal(actual["table"], expected["table"])
-        np.testing.assert_array_equal(actual["bias"], expected["bias"])
-        assert actual["no"] is None
-
-    def test_slices_must_fit_the_table(self):
-        message = r"sparse.apply_updates: `updates\['table'\]` must be slices of an array of shape \(5, 3\), got "
-        with pytest.raises(ValueError, match=message + r"6 rows of shape \(3,\)"):
-            apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], 6)})
-        with pytest.raises(ValueError, match=message + r"5 rows of shape \(2,\)"):
-            apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], 5, (2,))})
-        with pytest.raises(TypeError, match=r"`updates\['table'\].num_rows` must be a static integer, got '5'"):
-            apply_updates({"table": jnp.zeros((5, 3))}, {"table": dataclasses.replace(slices_of([1], 5), num_rows="5")})
-        halves = jax.tree.map(lambda leaf: leaf / 2, {"table": slices_of([1], 5)})
-        with pytest.raises(TypeError, match=r"`updates\['table'\]` must have integer indices"):
-            apply_updates({"table": jnp.zeros((5, 3))}, halves)
-
-    def test_updates_must_be_a_pytree_like_the_parameters(self):
-        with pytest.raises(ValueError, match="sparse.apply_updates: `updates` must be a pytree like `params`, .* got"):
-            apply_updates({"table": jnp.zeros((5, 3)), "b": jnp.zeros(2)}, {"table": slices_of([1], 5)})
+# What is done to gradients that are dense, and does not mean the same of slices.
+ARITHMETIC = {
+    "a multiple": lambda g: jax.tree.map(lambda leaf: 2 * leaf, g),
+    "a quotient": lambda g: jax.tree.map(lambda leaf: leaf / 4, g),
+    "a sum": lambda g: jax.tree.map(jnp.add, g, g),
+    "operator +": lambda g: jax.tree.map(operator.add, g, g),
+    "a moving average": lambda g: jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, g, g),
+    "a mean over a new axis": lambda g: jax.tree.map(lambda *leaves: jnp.mean(jnp.stack(leaves), 0), g, g),
+    "a sum over a new axis": lambda g: jax.tree.map(lambda *leaves: jnp.sum(jnp.stack(leaves), 0), g, g),
+    "zeros of its shape": lambda g: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), g),
+    "optax.tree.scale": lambda g: optax.tree.scale(2, g),
+    "optax.tree.add": lambda g: optax.tree.add(g, g),
+    "optax.clip": lambda g: optax.clip(1.0).update(g, optax.EmptyState()),
+    "optax.sgd": lambda g: optax.sgd(0.1).update(g, optax.sgd(0.1).init(g)),
+    "pmean": jax.vmap(lambda g: lax.pmean(g, "x"), axis_name="x"),
+    "psum": jax.vmap(lambda g: lax.psum(g, "x"), axis_name="x"),
+}
 
 
-class TestClipping:
-    grads = staticmethod(
-        lambda dtype=jnp.float32: {"table": slices_of([2, 0, 2, -1], 5, dtype=dtype), "b": jnp.ones(3)}
-    )
+class TestAsPytree:
+    """The indices go wherever arrays go, but there is no way to calculate with them by accident."""
 
-    def test_norm_is_that_of_the_dense_gradients(self):
-        grads = self.grads()
-        expected = np.sqrt(np.sum(dense(grads["table"]) ** 2) + 3)
-        np.testing.assert_allclose(global_norm(grads), expected, rtol=1e-6)
-        assert global_norm({}) == 0
+    @pytest.mark.parametrize("name", ARITHMETIC)
+    def test_arithmetic_is_an_error_that_names_slices(self, name):
+        grads = {"table": slices_of([3, 900], 1000)}
+        calculate = ARITHMETIC[name]
+        with pytest.raises(TypeError, match="IndexedSlices.*(scale|with_values)"):
+            calculate(grads)
+        with pytest.raises(TypeError, match="IndexedSlices.*(scale|with_values)"):
+            jax.jit(calculate).lower(grads)
 
-    @pytest.mark.parametrize("max_norm", [0.1, 2.0, 100.0, 1])
-    def test_equals_optax_on_dense_gradients(self, max_norm):
-        grads = self.grads()
-        as_dense = {"table": grads["table"].to_dense(), "b": grads["b"]}
-        expected: Any
-        expected, _ = optax.clip_by_global_norm(max_norm).update(as_dense, optax.EmptyState())
-        actual = jax.jit(clip_by_global_norm)(grads, max_norm)
-        np.testing.assert_allclose(actual["table"].to_dense(), expected["table"], rtol=1e-6)
-        np.testing.assert_allclose(actual["b"], expected["b"], rtol=1e-6)
+    def test_pmean_in_shard_map_is_an_error(self):
+        mean = jax.shard_map(lambda g: lax.pmean(g, "x"), mesh=MESH, in_specs=P("x"), out_specs=P())
+        with pytest.raises(TypeError, match=r"IndexedSlices.*scale"):
+            jax.make_jaxpr(mean)(slices_of([3, 900], 1000))
 
-    def test_16_bits_are_clipped_by_a_float32_norm(self):
-        grads = {"table": slices_of([2, 0], 5, dtype=jnp.bfloat16), "b": jnp.full(10_000, 0.5, jnp.float16)}
-        norm = jax.jit(global_norm)(grads)
-        assert norm.dtype == jnp.float32
-        np.testing.assert_allclose(norm, np.sqrt(np.sum(dense(grads["table"]) ** 2) + 2500), rtol=1e-6)
-        clipped = jax.jit(clip_by_global_norm)(grads, 1.0)
-        assert clipped["table"].values.dtype == jnp.bfloat16
-        np.testing.assert_allclose(jax.jit(global_norm)(clipped), 1, rtol=1e-2)
+    def test_norm_of_optax_is_an_error(self):
+        with pytest.raises(TypeError, match=r"IndexedSlices.*global_norm"):
+            jax.make_jaxpr(optax.tree.norm)(slices_of([3, 900], 1000))
+        with pytest.raises((TypeError, NotImplementedError)):  # outside of jit the words are JAX's
+            optax.tree.norm(slices_of([3, 900], 1000))
 
-    def test_zero_gradients_stay_zero(self):
-        grads = {"table": IndexedSlices(jnp.array([7]), jnp.ones((1, 3)), 5)}
-        assert not np.any(nn.sparse.clip_by_global_norm(grads, 1.0)["table"].values)
+    def test_adding_to_parameters_by_optax_tells_of_ours(self):
+        updates: Any = {"table": slices_of([1], 5)}
+        for params in ({"table": jnp.zeros((5, 3))}, {"table": np.zeros((5, 3), np.float32)}):
+            with pytest.raises(TypeError, match=r"nn.sparse.apply_updates \(not that of optax\)"):
+                optax.apply_updates(params, updates)
 
-    def test_limit_must_be_a_number(self):
-        with pytest.raises(ValueError, match="sparse.clip_by_global_norm: `max_norm` must be of rank 0, got shape"):
-            clip_by_global_norm(self.grads(), jnp.ones(2))
+    def test_indices_are_no_random_keys(self):
+        with pytest.raises(TypeError, match="IndexedSlices: the indices must not be used as keys of jax.random"):
+            jax.random.split(jax.tree.leaves(slices_of([1], 5))[0][0])
+
+    def test_goes_through_transformations_and_control_flow(self):
+        first, second = slices_of([1, 4, 1], 5), slices_of([0, -1, 3], 5, seed=1)
+
+        @functools.partial(jax.jit, donate_argnums=0)
+        def everything(first, second):
+            def reverse(carry, _):
+                return jax.tree.map(lambda leaf: leaf[::-1], carry), carry
+
+            carried, stacked = lax.scan(reverse, first, None, length=3)
+            chosen = lax.cond(carried.values[0, 0] > 1e9, lambda: first, lambda: second)
+            looped = lax.while_loop(lambda s: s.values[0, 0] < 0, lambda s: s.with_values(-s.values), second)
+            joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, second)
+            mapped = jax.vmap(lambda s: s.deduplicate().to_dense())(stacked)
+            kept = jax.checkpoint(lambda s: lax.optimization_barrier(s))(chosen)
+            gradient = jax.grad(lambda v: jnp.sum(jax.jit(second.with_values)(v).to_dense() ** 2))(second.values)
+            return carried, kept, looped, joined, mapped, gradient
+
+        expected = dense(first), dense(second)
+        carried, kept, looped, joined, mapped, gradient = everything(first, second)
+        np.testing.assert_allclose(dense(carried), expected[0], rtol=1e-6)
+        np.testing.assert_allclose(mapped, [expected[0]] * 3, rtol=1e-6)
+        np.testing.assert_allclose(dense(kept), expected[1], rtol=1e-6)
+        np.testing.assert_allclose(np.abs(dense(looped)), np.abs(expected[1]), rtol=1e-6)
+        np.testing.assert_allclose(dense(joined), sum(expected), rtol=1e-6)
+        np.testing.assert_allclose(gradient, 2 * np.asarray(second.values) * [[1], [0], [1]], rtol=1e-6)
+
+    def test_goes_to_devices_and_back(self):
+        slices = slices_of([1, 4], 5)
+        placed = jax.device_put(slices, NamedSharding(MESH, P("x")))
+        assert placed.indices.sharding.is_equivalent_to(NamedSharding(MESH, P("x")), 1)
+        copies = [jax.device_get(placed), pickle.loads(pickle.dumps(slices)), copy.deepcopy(slices)]
+        copies.append(jax.export.export(jax.jit(slices.with_values))(slices.values).call(slices.values))
+        for each in copies:
+            assert each.indices.tolist() == [1, 4]
+            np.testing.assert_array_equal(dense(each), dense(slices))
+
+    def test_checkpoints_restore_the_kind_of_keys_by_its_name(self):
+        sealed, _ = jax.tree.leaves(slices_of([1, -4], 5))
+        restored = jax.random.wrap_key_data(jax.random.key_data(sealed), impl=str(jax.random.key_impl(sealed)))
+        assert restored.dtype == sealed.dtype
+        assert IndexedSlices(restored, jnp.zeros(2), 5).indices.tolist() == [1, -4]
+
+    def test_shapes_and_axes_may_stand_for_arrays(self):
+        shapes = jax.eval_shape(lambda: slices_of([1, 4], 5))
+        assert (shapes.indices.shape, shapes.indices.dtype) == ((2,), jnp.int32)
+        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf], -1), slices_of([1, 4], 5, row_shape=()))
+        tables = jax.vmap(lambda s: s.to_dense(), in_axes=(IndexedSlices(1, 1, 5),))(stacked)  # pyright: ignore
+        assert tables.shape == (2, 5)
+        assert [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(shapes)] == [
+            ".indices",
+            ".values",
+        ]
+
+    def test_unique_slices_that_are_joined_are_no_longer(self):
+        unique = slices_of([1, 4, 1], 5).deduplicate()
+        joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), unique, unique)
+        assert (unique.unique, joined.unique) == (True, False)
+        np.testing.assert_allclose(joined.deduplicate().to_dense(), 2 * dense(unique), rtol=1e-6)
+        np.testing.assert_allclose(apply_updates(jnp.zeros((5, 3)), joined), 2 * dense(unique), rtol=1e-6)
+        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), unique)
+        assert not stacked.unique
+        assert jax.tree.map(lambda leaf: leaf[0], stacked).unique

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from jnnops._tables.rows import take_rows
-from jnnops.sparse import apply_updates, value_and_grad
+from jnnops.sparse import IndexedSlices, apply_updates, value_and_grad
 
 ROWS, DIM = 20, 3
 
@@ -95,7 +95,17 @@ def train_densely(transform, params, steps, *, lazily):
     return history
 
 
+def opened(tree):
+    """The tree with indices and values that NumPy can read in place of slices."""
+    return jax.tree.map(
+        lambda leaf: (leaf.indices, leaf.values) if isinstance(leaf, IndexedSlices) else leaf,
+        tree,
+        is_leaf=lambda leaf: isinstance(leaf, IndexedSlices),
+    )
+
+
 def assert_same(actual, expected, rtol=2e-5):
+    actual, expected = opened(actual), opened(expected)
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for (path, a), e in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == e.dtype
