@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_array, as_number_array, as_scalar, at_least, promote
 from jnnops._tables.ids import signed_alike
-from jnnops._tables.norms import unit_of
 from jnnops._types import Tree
 from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices
 
@@ -249,6 +249,21 @@ def _norm_of(grads: Tree) -> jax.Array:
         squares = [jnp.sum(jnp.square(part.astype(dtype) / unit)) for part in parts]
         return functools.reduce(jnp.add, squares, jnp.zeros((), dtype))
 
-    unit = unit_of(sum_of_squares(jnp.ones((), dtype)))
-    square = sum_of_squares(unit)
+    square = sum_of_squares(jnp.ones((), dtype))
+    unit = _unit_of(square)
+    square = lax.cond(unit == 1, lambda: square, lambda: sum_of_squares(unit))
     return jnp.where(square == 0, 0, unit * jnp.sqrt(jnp.where(square == 0, 1, square)))
+
+
+def _unit_of(square: jax.Array) -> jax.Array:
+    """The power of two to measure numbers in so that the sum of their squares, given in 1, does not overflow or vanish.
+
+    It is 1 as a rule, and a constant to derivatives.
+    """
+    exponent = jnp.finfo(square.dtype).maxexp  # 128 in float32: the largest number is just below 2 ** 128
+
+    def power(eighths: int) -> jax.Array:
+        return jnp.asarray(2.0 ** (eighths * exponent // 8), square.dtype)
+
+    unit = jnp.where(square > power(6), power(5), jnp.where(square < power(-6), power(-5), power(0)))
+    return lax.stop_gradient(unit)
