@@ -194,9 +194,9 @@ def train(
     compiled_step = train_step.lower(state, train_key, streams, method).compile()
 
     run = Run(method.name, state.model, 0, [], [])
-    made, spent, done = 0, 0.0, 0.0
+    made, spent, done, stopped = 0, 0.0, 0.0, False
     with experiment.bar(1.0, name=method.name, form=BAR):
-        while not run.seconds or (done < 1 and not experiment.interrupted):
+        while done < 1 and not stopped:
             start = time.perf_counter()
             state, loss = compiled_step(state, train_key, streams)
             loss = float(loss)  # waits for it
@@ -205,7 +205,8 @@ def train(
             before, done = done, min(max(made / steps, spent / seconds), 1.0)
             experiment.show(step=made, loss=f"{loss:.2f}")
             experiment.step_made(done - before)
-            if int(MEASUREMENTS * done) > int(MEASUREMENTS * before) or experiment.interrupted:
+            stopped = experiment.interrupted
+            if int(MEASUREMENTS * done) > int(MEASUREMENTS * before) or stopped:
                 run.seconds.append(spent)
                 run.losses.append(float(measure(state.model, watched)))
     perplexity = math.exp(measure(state.model, test))

@@ -7,6 +7,7 @@ drawing: the example leaves. In all cases it ends with the status of an interrup
 
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import time
@@ -55,20 +56,25 @@ class Experiment:
         previous = signal.signal(signal.SIGINT, experiment._interrupt)
         try:
             yield experiment
-        except KeyboardInterrupt:
-            experiment._bar.close()  # The message would stand in its line.
-            print("interrupted: no picture is saved", file=sys.stderr)
         finally:
-            signal.signal(signal.SIGINT, previous)
+            if not experiment.interrupted:  # Otherwise Ctrl-C leaves at once while Python ends, too.
+                signal.signal(signal.SIGINT, previous)
         if experiment.interrupted:
             sys.exit(INTERRUPTED)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Answers Ctrl-C. An exception in the middle of a step would lose the state, whose arrays the step is given."""
-        at_once = self.interrupted or not self.steps_made
-        self.interrupted = True
-        if at_once:
-            raise KeyboardInterrupt
+        """Answers Ctrl-C without an exception.
+
+        In the middle of a step one would lose the state, whose arrays are given to the step; and one that is raised in
+        a callback of JAX or of the garbage collector is printed and forgotten.
+        """
+        if not self.interrupted and self.steps_made:
+            self.interrupted = True
+            return
+        with contextlib.suppress(RuntimeError, OSError):  # It may be printing just now, or into a pipe that is closed.
+            print("\ninterrupted", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+        os._exit(INTERRUPTED)
 
     def training(self) -> Iterator[int]:
         """Counts the steps of training while they are made, fewer than asked for if Ctrl-C is pressed."""
@@ -101,9 +107,8 @@ class Experiment:
         ) as self._bar:
             yield
         if self.interrupted:
-            print(
-                f"interrupted after {self.steps_made} steps; Ctrl-C again to leave without a picture", file=sys.stderr
-            )
+            message = f"interrupted after {self.steps_made:,} steps: Ctrl-C again leaves without a picture"
+            print(message, file=sys.stderr)
 
     def step_made(self, progress: float = 1) -> None:
         """Moves the bar on."""
