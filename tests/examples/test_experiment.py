@@ -19,11 +19,8 @@ def experiment_of(*arguments):
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """A folder of its own for what is saved by default, and the handler of Ctrl-C that was there before."""
+    """A folder of its own for what is saved by default."""
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
 
 
 class TestArguments:

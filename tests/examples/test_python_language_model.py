@@ -115,7 +115,7 @@ class TestCommandLine:
         assert "test perplexity with sampled softmax" in capsys.readouterr().out
 
     def test_a_part_of_the_training_is_drawn_too(self, corpus, tmp_path, monkeypatch, capsys):
-        show, handler = Experiment.show, signal.getsignal(signal.SIGINT)
+        show = Experiment.show
 
         def interrupt(self, *, step, loss):
             show(self, step=step, loss=loss)
@@ -127,7 +127,6 @@ class TestCommandLine:
         output = tmp_path / "picture.png"
         with pytest.raises(SystemExit, match="130"):
             example.main(["--steps", "1000", "--output", str(output)])
-        signal.signal(signal.SIGINT, handler)
         assert output.read_bytes().startswith(b"\x89PNG")
         printed = capsys.readouterr()
         assert "sampled softmax" in printed.out
