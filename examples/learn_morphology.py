@@ -8,25 +8,18 @@ Run ``python examples/learn_morphology.py --help`` for the options.
 """
 
 import functools
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import optax
-from shared.command_line import parse_arguments
+from matplotlib.figure import Figure
+from shared.experiment import Experiment
 from sklearn.datasets import load_sample_images
-from tqdm import trange
 
 import jnnops as nn
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 
 TILE = 64  # height and width
 SIZE = 7  # of the structuring element, height and width
@@ -109,11 +102,12 @@ def train_step(state: TrainState, key: jax.Array, tiles: Tiles, steps: int) -> t
     return TrainState(jnp.asarray(optax.apply_updates(state.element, updates)), optimizer_state), loss
 
 
-def save_picture(path: Path, element: jax.Array, tiles: Tiles, losses: list[float], title: str) -> None:
+def draw(element: jax.Array, tiles: Tiles, losses: list[float], title: str) -> Figure:
     """Draws the held-out tile that the opening changes most, the structuring elements, and the loss."""
     most = jnp.argmax(jnp.mean(tiles.before - tiles.after, axis=(1, 2, 3)))
     before, after = tiles.before[most][None], tiles.after[most][None]
-    figure, axes = plt.subplots(2, 4, figsize=(13, 6.5))
+    figure = Figure(figsize=(13, 6.5))
+    axes = figure.subplots(2, 4)
     shown = {
         "before": before,
         "after the unknown opening": after,
@@ -134,42 +128,34 @@ def save_picture(path: Path, element: jax.Array, tiles: Tiles, losses: list[floa
     axes[1, 3].plot(losses, linewidth=0.8)
     axes[1, 3].set(xlabel="step", ylabel="mean absolute error", yscale="log")
     figure.suptitle(title)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures and draws."""
-    options = parse_arguments(
-        arguments,
-        description=__doc__ or "",
-        steps=800,
-        seed_of="the split and the batches",
-        output=Path("learn_morphology.png"),
-    )
-    train, held_out = load_tiles(options.seed)
-    train_key = jax.random.key(options.seed)
-    element = untrained_element()
-    state = TrainState(element, make_optimizer(options.steps).init(element))
-    before = float(mean_absolute_error(element, held_out))
-    print(f"held-out mean absolute error before training: {before:.2g}")
+    with Experiment.from_command_line(
+        arguments, description=__doc__, steps=800, seed_of="the split and the batches", output="learn_morphology.png"
+    ) as experiment:
+        train, held_out = load_tiles(experiment.seed)
+        train_key = jax.random.key(experiment.seed)
+        element = untrained_element()
+        state = TrainState(element, make_optimizer(experiment.steps).init(element))
+        before = float(mean_absolute_error(element, held_out))
+        print(f"held-out mean absolute error before training: {before:.2g}")
 
-    losses: list[float] = []
-    start = time.perf_counter()
-    progress = trange(options.steps, unit="step", file=sys.stdout)
-    for step in progress:
-        state, loss = train_step(state, jax.random.fold_in(train_key, step), train, options.steps)
-        losses.append(float(loss))
-        progress.set_postfix(loss=f"{losses[-1]:.2g}")
-    seconds = time.perf_counter() - start
+        losses: list[float] = []
+        for step in experiment.training():
+            state, loss = train_step(state, jax.random.fold_in(train_key, step), train, experiment.steps)
+            losses.append(float(loss))
+            experiment.show(loss=f"{losses[-1]:.2g}")
 
-    after = float(mean_absolute_error(state.element, held_out))
-    ratio = after / before
-    print(f"held-out mean absolute error after {seconds:.0f} s of training: {after:.2g}, {ratio:.2g} times that before")
-    title = f"Held-out mean absolute error {before:.2g} before, {after:.2g} after training"
-    save_picture(options.output, state.element, held_out, losses, title)
-    print(f"saved {options.output}")
+        after = float(mean_absolute_error(state.element, held_out))
+        print(
+            f"held-out mean absolute error after {experiment.seconds:.0f} s of training: {after:.2g}, "
+            f"{after / before:.2g} times that before"
+        )
+        title = f"Held-out mean absolute error {before:.2g} before, {after:.2g} after training"
+        experiment.save(draw(state.element, held_out, losses, title))
 
 
 if __name__ == "__main__":

@@ -11,26 +11,20 @@ options.
 
 import functools
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import optax
-from shared.command_line import parse_arguments
+from matplotlib.figure import Figure
+from shared.experiment import Experiment
 from shared.python_corpus import INDENT, NEWLINE, UNKNOWN, Corpus, ids_of, load_corpus, text_of
-from tqdm import tqdm
 
 import jnnops as nn
 from jnnops import layers
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 
 UNITS = 192  # of the LSTM, and columns of the tables
 BATCH, TIME = 32, 32  # streams of text side by side, and tokens of each in a step of training
@@ -39,6 +33,7 @@ MEASURED = 256  # tokens of each of as many streams held out
 MEASUREMENTS = 8  # in the course of training
 TEMPERATURE = 0.7  # below 1 likely tokens are written even more often
 STEPS = 2500
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"  # of tqdm; its numbers would be fractions
 
 
 @layers.layer
@@ -159,11 +154,16 @@ def measure(model: LanguageModel, streams: jax.Array) -> jax.Array:
 class Run(NamedTuple):
     """What came of a training."""
 
+    name: str  # of the method
     model: LanguageModel
     steps: int
     seconds: list[float]  # spent on steps before each measurement
     losses: list[float]  # of the full softmax, on the text to watch the training by
     perplexity: float = math.nan  # of the trained model, on the text of the test
+
+    def __str__(self) -> str:
+        seconds = f"{self.seconds[-1]:.0f} s of training"
+        return f"test perplexity with {self.name}: {self.perplexity:.1f} after {self.steps} steps in {seconds}"
 
 
 def held_out_streams(corpus: Corpus) -> tuple[jax.Array, jax.Array]:
@@ -178,29 +178,37 @@ def counts_of(corpus: Corpus) -> jax.Array:
     return jnp.bincount(jnp.asarray(corpus.train), length=len(corpus.vocabulary)).clip(1).astype(float)
 
 
-def train(method: Method, corpus: Corpus, key: jax.Array, *, steps: float = math.inf, seconds: float = math.inf) -> Run:
+def train(
+    method: Method,
+    corpus: Corpus,
+    key: jax.Array,
+    experiment: Experiment,
+    *,
+    steps: float = math.inf,
+    seconds: float = math.inf,
+) -> Run:
     """Trains a new network for so many steps or seconds, not counting compilation and measurements."""
     model_key, train_key = jax.random.split(key)
     state = new_state(method, LanguageModel.init(counts_of(corpus), key=model_key))
     streams, (watched, test) = streams_of(corpus.train, BATCH), held_out_streams(corpus)
     compiled_step = train_step.lower(state, train_key, streams, method).compile()
 
-    run = Run(state.model, 0, [], [])
-    made, spent, done = 0, 0.0, 0.0
-    bar = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=1.0, desc=method.name, file=sys.stdout, bar_format=bar) as progress:
-        while done < 1:
+    run = Run(method.name, state.model, 0, [], [])
+    made, spent, done, stopped = 0, 0.0, 0.0, False
+    with experiment.bar(1.0, name=method.name, form=BAR):
+        while done < 1 and not stopped:
             start = time.perf_counter()
             state, loss = compiled_step(state, train_key, streams)
             loss = float(loss)  # waits for it
             spent += time.perf_counter() - start
             made += 1
             before, done = done, min(max(made / steps, spent / seconds), 1.0)
-            if int(MEASUREMENTS * done) > int(MEASUREMENTS * before):
+            experiment.show(step=made, loss=f"{loss:.2f}")
+            experiment.step_made(done - before)
+            stopped = experiment.interrupted
+            if int(MEASUREMENTS * done) > int(MEASUREMENTS * before) or stopped:
                 run.seconds.append(spent)
                 run.losses.append(float(measure(state.model, watched)))
-            progress.update(done - before)
-            progress.set_postfix(step=made, loss=f"{loss:.2f}")
     perplexity = math.exp(measure(state.model, test))
     return run._replace(model=state.model, steps=made, perplexity=perplexity)
 
@@ -236,11 +244,12 @@ def samples_of(model: LanguageModel, vocabulary: list[str], key: jax.Array, samp
     return ["\n".join(text.splitlines()[:11]) for text in texts]
 
 
-def save_picture(path: Path, runs: dict[str, Run], unigram: float, sample: str) -> None:
+def draw(runs: list[Run], unigram: float, sample: str) -> Figure:
     """Draws the perplexity against time, and a sample of text."""
-    figure, (curves, text) = plt.subplots(1, 2, figsize=(13, 5.5), width_ratios=[1.1, 1])
-    for name, run in runs.items():
-        label = f"{name}: {run.perplexity:.1f} in the test after {run.steps:,} steps"
+    figure = Figure(figsize=(13, 5.5))
+    curves, text = figure.subplots(1, 2, width_ratios=[1.1, 1])
+    for run in runs:
+        label = f"{run.name}: {run.perplexity:.1f} in the test after {run.steps:,} steps"
         curves.plot(run.seconds, np.exp(run.losses), marker="o", label=label)
     curves.axhline(unigram, color="grey", linestyle=":", label=f"unigram model: {unigram:.0f} in the test")
     curves.set(xlabel="seconds of training", ylabel="held-out perplexity (full softmax)", yscale="log", xlim=(0, None))
@@ -253,41 +262,35 @@ def save_picture(path: Path, runs: dict[str, Run], unigram: float, sample: str) 
     text.text(0, 1, cut, family="monospace", fontsize=8, va="top", parse_math=False, in_layout=False)
     text.set_title("Written after training with sampled softmax", fontsize=10, loc="left")
     text.set_axis_off()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures, writes and draws."""
-    options = parse_arguments(
+    with Experiment.from_command_line(
         arguments,
-        description=__doc__ or "",
+        description=__doc__,
         steps=STEPS,
         seed_of="the files held out, the network and the samples",
-        output=Path("python_language_model.png"),
-    )
-    corpus = load_corpus(options.seed)
-    unigram = unigram_perplexity(corpus)
-    unknown = np.mean(corpus.held_out == corpus.vocabulary.index(UNKNOWN))
-    print(f"{len(corpus.train):,} tokens to train on, {len(corpus.vocabulary):,} of them different")
-    print(f"{len(corpus.held_out):,} tokens held out, {unknown:.1%} of them unknown")
-    print(f"test perplexity of the unigram model: {unigram:.1f}")
+        output="python_language_model.png",
+    ) as experiment:
+        corpus = load_corpus(experiment.seed)
+        unigram = unigram_perplexity(corpus)
+        unknown = np.mean(corpus.held_out == corpus.vocabulary.index(UNKNOWN))
+        print(f"{len(corpus.train):,} tokens to train on, {len(corpus.vocabulary):,} of them different")
+        print(f"{len(corpus.held_out):,} tokens held out, {unknown:.1%} of them unknown")
+        print(f"test perplexity of the unigram model: {unigram:.1f}")
 
-    train_key, sample_key = jax.random.split(jax.random.key(options.seed))
-    runs: dict[str, Run] = {}
-    for method in (SAMPLED_SOFTMAX, FULL_SOFTMAX):
-        limit = {"seconds": runs[SAMPLED_SOFTMAX.name].seconds[-1]} if runs else {"steps": options.steps}
-        run = runs[method.name] = train(method, corpus, train_key, **limit)
-        print(
-            f"test perplexity with {method.name}: {run.perplexity:.1f} after {run.steps} steps "
-            f"in {run.seconds[-1]:.0f} s of training"
-        )
+        train_key, sample_key = jax.random.split(jax.random.key(experiment.seed))
+        runs = [train(SAMPLED_SOFTMAX, corpus, train_key, experiment, steps=experiment.steps)]
+        print(runs[0])
+        if not experiment.interrupted:
+            runs.append(train(FULL_SOFTMAX, corpus, train_key, experiment, seconds=runs[0].seconds[-1]))
+            print(runs[1])
 
-    samples = samples_of(runs[SAMPLED_SOFTMAX.name].model, corpus.vocabulary, sample_key)
-    print("", *samples, "", sep="\n\n")
-    save_picture(options.output, runs, unigram, "\n\n".join(samples))
-    print(f"saved {options.output}")
+        samples = samples_of(runs[0].model, corpus.vocabulary, sample_key)
+        print("", *samples, "", sep="\n\n")
+        experiment.save(draw(runs, unigram, "\n\n".join(samples)))
 
 
 if __name__ == "__main__":

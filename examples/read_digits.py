@@ -8,26 +8,19 @@ Run ``python examples/read_digits.py --help`` for the options.
 """
 
 import functools
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import optax
-from shared.command_line import parse_arguments
+from matplotlib.figure import Figure
+from shared.experiment import Experiment
 from sklearn.datasets import load_digits
-from tqdm import trange
 
 import jnnops as nn
 from jnnops import layers
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 
 DIGIT = 8  # height and width of a scan
 HEIGHT, WIDTH = 12, 96  # of a line
@@ -213,11 +206,12 @@ def character_error_rate(state: TrainState, lines: Lines) -> float:
     return edits / sum(map(len, truth))
 
 
-def save_picture(path: Path, state: TrainState, lines: Lines, losses: list[float], title: str) -> None:
+def draw(state: TrainState, lines: Lines, losses: list[float], title: str) -> Figure:
     """Draws sample lines with what was read, the posteriors over time, and the loss."""
     samples = 4
     decoded, posteriors = read(state.model, state.statistics, lines.images[:samples])
-    figure, axes = plt.subplots(2 * samples + 1, 1, figsize=(9, 13), height_ratios=[1, 1.6] * samples + [3])
+    figure = Figure(figsize=(9, 13))
+    axes = figure.subplots(2 * samples + 1, 1, height_ratios=[1, 1.6] * samples + [3])
     for i, found in enumerate(texts(decoded)):
         wanted = "".join(map(str, lines.labels[i, : lines.lengths[i]].tolist()))
         image, heat = axes[2 * i], axes[2 * i + 1]
@@ -230,43 +224,38 @@ def save_picture(path: Path, state: TrainState, lines: Lines, losses: list[float
     axes[-1].plot(losses, linewidth=0.8)
     axes[-1].set(xlabel="step", ylabel="CTC loss per digit (nats)", yscale="log")
     figure.suptitle(title)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures and draws."""
-    options = parse_arguments(
+    with Experiment.from_command_line(
         arguments,
-        description=__doc__ or "",
+        description=__doc__,
         steps=1600,
         seed_of="the split, the lines and the network",
-        output=Path("read_digits.png"),
-    )
-    train, held_out = load_scans(options.seed)
-    model_key, test_key, train_key = jax.random.split(jax.random.key(options.seed), 3)
-    test_lines = compose_lines(test_key, held_out, HELD_OUT_LINES)
+        output="read_digits.png",
+    ) as experiment:
+        train, held_out = load_scans(experiment.seed)
+        model_key, test_key, train_key = jax.random.split(jax.random.key(experiment.seed), 3)
+        test_lines = compose_lines(test_key, held_out, HELD_OUT_LINES)
 
-    model = Reader.init(key=model_key)
-    state = TrainState(model, model.features.init_state(), make_optimizer(options.steps).init(cast(Any, model)))
-    before = character_error_rate(state, test_lines)
-    print(f"held-out character error rate before training: {before:.1%}")
+        model = Reader.init(key=model_key)
+        optimizer = make_optimizer(experiment.steps)
+        state = TrainState(model, model.features.init_state(), optimizer.init(cast(Any, model)))
+        before = character_error_rate(state, test_lines)
+        print(f"held-out character error rate before training: {before:.1%}")
 
-    losses: list[float] = []
-    start = time.perf_counter()
-    progress = trange(options.steps, unit="step", file=sys.stdout)
-    for step in progress:
-        state, loss = train_step(state, jax.random.fold_in(train_key, step), train, options.steps)
-        losses.append(float(loss))
-        progress.set_postfix(loss=f"{losses[-1]:.3f}")
-    seconds = time.perf_counter() - start
+        losses: list[float] = []
+        for step in experiment.training():
+            state, loss = train_step(state, jax.random.fold_in(train_key, step), train, experiment.steps)
+            losses.append(float(loss))
+            experiment.show(loss=f"{losses[-1]:.3f}")
 
-    after = character_error_rate(state, test_lines)
-    print(f"held-out character error rate after {seconds:.0f} s of training: {after:.1%}")
-    title = f"Held-out character error rate {before:.1%} before, {after:.1%} after training"
-    save_picture(options.output, state, test_lines, losses, title)
-    print(f"saved {options.output}")
+        after = character_error_rate(state, test_lines)
+        print(f"held-out character error rate after {experiment.seconds:.0f} s of training: {after:.1%}")
+        title = f"Held-out character error rate {before:.1%} before, {after:.1%} after training"
+        experiment.save(draw(state, test_lines, losses, title))
 
 
 if __name__ == "__main__":

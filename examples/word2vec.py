@@ -10,26 +10,19 @@ Takes a minute on two cores. Run ``python examples/word2vec.py --help`` for the 
 import builtins
 import functools
 import keyword
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import optax
-from shared.command_line import parse_arguments
+from matplotlib.figure import Figure
+from shared.experiment import Experiment
 from shared.python_corpus import load_corpus
 from sklearn.manifold import TSNE
-from tqdm import trange
 
 import jnnops as nn
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 
 FEATURES = 64  # of a token
 WINDOW = 3  # tokens to either side are near
@@ -175,6 +168,15 @@ def related_found(table: jax.Array, vocabulary: list[str], count: int = 10) -> t
     return sum(b in near for (_, b), near in zip(pairs, found, strict=True)), len(pairs)
 
 
+def print_neighbours(table: jax.Array, vocabulary: list[str]) -> None:
+    """Tells how many related tokens are near each other, and what is nearest to some."""
+    found, related = related_found(table, vocabulary)
+    print(f"related tokens among the 10 nearest: {found} of {related}")
+    tokens = [token for token in SHOWN_NEIGHBOURS if token in vocabulary]
+    for token, near in zip(tokens, nearest(table, [*map(vocabulary.index, tokens)], 8), strict=True):
+        print(f"{token:>8}: {'  '.join(vocabulary[place] for place in near)}")
+
+
 def kind_of(token: str) -> str:
     """What a token is in the picture."""
     if keyword.iskeyword(token):
@@ -186,13 +188,14 @@ def kind_of(token: str) -> str:
     return "name"
 
 
-def save_picture(path: Path, table: jax.Array, vocabulary: list[str], title: str, seed: int) -> None:
+def draw(table: jax.Array, vocabulary: list[str], title: str, seed: int) -> Figure:
     """Draws the most frequent tokens on a map where near ones have rows of like directions."""
     shown = vocabulary[:SHOWN_TOKENS]
     directions = np.asarray(nn.l2_normalize(table[: len(shown)], axis=1))
     perplexity = min(12.0, (len(shown) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(directions)
-    figure, axis = plt.subplots(figsize=(13, 10))
+    figure = Figure(figsize=(13, 10))
+    axis = figure.subplots()
     kinds = np.array([kind_of(token) for token in shown])
     for kind in sorted(set(kinds)):
         axis.scatter(*places[kinds == kind].T, s=12, label=kind)
@@ -202,50 +205,39 @@ def save_picture(path: Path, table: jax.Array, vocabulary: list[str], title: str
     axis.legend(loc="upper left", fontsize=8)
     axis.set_axis_off()
     axis.set_title(title)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures and draws."""
-    options = parse_arguments(
+    with Experiment.from_command_line(
         arguments,
-        description=__doc__ or "",
+        description=__doc__,
         steps=STEPS,
         seed_of="the files held out, the tables and the pairs",
-        output=Path("word2vec.png"),
-    )
-    corpus = load_corpus(options.seed)
-    vocabulary = corpus.vocabulary
-    text, held_out_text = (thin_out(part, len(vocabulary), options.seed) for part in (corpus.train, corpus.held_out))
-    init_key, test_key, train_key = jax.random.split(jax.random.key(options.seed), 3)
-    held_out = draw_pairs(test_key, held_out_text, HELD_OUT_PAIRS)
-    print(f"{len(vocabulary):,} tokens, in a text of {len(corpus.train):,} thinned out to {len(text):,}")
+        output="word2vec.png",
+    ) as experiment:
+        seed, steps = experiment.seed, experiment.steps
+        corpus = load_corpus(seed)
+        vocabulary = corpus.vocabulary
+        text, held_out_text = (thin_out(part, len(vocabulary), seed) for part in (corpus.train, corpus.held_out))
+        init_key, test_key, train_key = jax.random.split(jax.random.key(seed), 3)
+        held_out = draw_pairs(test_key, held_out_text, HELD_OUT_PAIRS)
+        print(f"{len(vocabulary):,} tokens, in a text of {len(corpus.train):,} thinned out to {len(text):,}")
 
-    vectors = Vectors.init(text, len(vocabulary), key=init_key)
-    state = TrainState(vectors, make_optimizer(options.steps).init(vectors))
-    start = time.perf_counter()
-    progress = trange(options.steps, unit="step", file=sys.stdout)
-    for step in progress:
-        state, loss = train_step(state, jax.random.fold_in(train_key, step), text, options.steps)
-        if step % 100 == 0:
-            progress.set_postfix(loss=f"{float(loss):.3f}")
-    table = jax.block_until_ready(state.vectors.tokens)
-    seconds = time.perf_counter() - start
+        vectors = Vectors.init(text, len(vocabulary), key=init_key)
+        state = TrainState(vectors, make_optimizer(steps).init(vectors))
+        for step in experiment.training():
+            state, loss = train_step(state, jax.random.fold_in(train_key, step), text, steps)
+            if step % 100 == 0:
+                experiment.show(loss=f"{float(loss):.3f}")
 
-    measured = float(accuracy(state.vectors, held_out))
-    searched, searched_table = vocabulary[:SEARCHED], table[:SEARCHED]
-    found, related = related_found(searched_table, searched)
-    print(f"after {seconds:.0f} s of training:")
-    print(f"held-out contexts told from those of other tokens: {measured:.1%} (by chance 50%)")
-    print(f"related tokens among the 10 nearest: {found} of {related}")
-    tokens = [token for token in SHOWN_NEIGHBOURS if token in searched]
-    for token, near in zip(tokens, nearest(searched_table, [*map(searched.index, tokens)], 8), strict=True):
-        print(f"{token:>8}: {'  '.join(searched[place] for place in near)}")
-    title = f"The {SHOWN_TOKENS} most frequent tokens; held-out contexts told from others: {measured:.1%}"
-    save_picture(options.output, table, vocabulary, title, options.seed)
-    print(f"saved {options.output}")
+        measured = float(accuracy(state.vectors, held_out))
+        print(f"after {experiment.seconds:.0f} s of training:")
+        print(f"held-out contexts told from those of other tokens: {measured:.1%} (by chance 50%)")
+        print_neighbours(state.vectors.tokens[:SEARCHED], vocabulary[:SEARCHED])
+        title = f"The {SHOWN_TOKENS} most frequent tokens; held-out contexts told from others: {measured:.1%}"
+        experiment.save(draw(state.vectors.tokens, vocabulary, title, seed))
 
 
 if __name__ == "__main__":

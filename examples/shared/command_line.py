@@ -2,11 +2,15 @@
 
 import argparse
 import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+MOST_STEPS = 2**31 - 1  # which optimisers count in 32 bits
+LARGEST_SEED = 2**32 - 1  # of NumPy, JAX and scikit-learn alike
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -17,19 +21,49 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
-def whole_number(least: int, text: str) -> int:
-    """Parses an integer that is at least ``least``."""
+def whole_number(least: int, most: int, text: str) -> int:
+    """Parses an integer from ``least`` to ``most``."""
     try:
         number = int(text)
     except ValueError:
         number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {text!r}")
     return number
 
 
+def new_picture(text: str) -> Path:
+    """Parses the path of a picture, of a format that can be drawn here."""
+    path = Path(text)
+    trial, written = Figure(figsize=(1, 1)), path.suffix[1:].lower()
+    formats = sorted(trial.canvas.get_supported_filetypes())
+    if written not in formats:
+        raise argparse.ArgumentTypeError(f"must end in one of {', '.join(formats)}, got {text!r}")
+    trial.text(0, 0, "some formats need other programs for text")
+    try:
+        trial.savefig(io.BytesIO(), format=written)
+    except (OSError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(f"cannot draw {text!r}: {str(error).splitlines()[0]}") from error
+    return path
+
+
+def check_place(path: Path, *, force: bool) -> str | None:
+    """Says why there can be no file ``path``, if so. Leaves no file behind, and one that is there as it is."""
+    try:
+        if path.exists():
+            if not force:
+                return f"{str(path)!r} exists; --force overwrites a file"
+            path.open("ab").close()
+        else:
+            path.open("xb").close()
+            path.unlink()
+    except OSError as error:
+        return f"cannot write {str(path)!r}: {error.strerror}"
+    return None
+
+
 def parse_arguments(
-    arguments: Sequence[str] | None, *, description: str, steps: int, seed_of: str, output: Path
+    arguments: Sequence[str] | None, *, description: str, steps: int, seed_of: str, output: str
 ) -> argparse.Namespace:
     """Parses and checks ``--steps``, ``--seed``, ``--output`` and ``--force``.
 
@@ -46,22 +80,20 @@ def parse_arguments(
     parser = OneLineParser(description=description.split("\n\n")[0])
     parser.add_argument(
         "--steps",
-        type=functools.partial(whole_number, 1),
+        type=functools.partial(whole_number, 1, MOST_STEPS),
         default=steps,
         help="steps of training (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=functools.partial(whole_number, 0), default=0, help=f"of {seed_of} (default: %(default)s)"
+        "--seed",
+        type=functools.partial(whole_number, 0, LARGEST_SEED),
+        default=0,
+        help=f"of {seed_of} (default: %(default)s)",
     )
-    parser.add_argument("--output", type=Path, default=output, help="the picture to save (default: %(default)s)")
+    parser.add_argument("--output", type=new_picture, default=output, help="the picture to save (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
     options = parser.parse_args(arguments)
-    formats = sorted(plt.figure().canvas.get_supported_filetypes())
-    plt.close()
-    if options.output.suffix[1:].lower() not in formats:
-        parser.error(f"argument --output: must end in one of {', '.join(formats)}, got {str(options.output)!r}")
-    if not options.output.parent.is_dir():
-        parser.error(f"argument --output: the folder {str(options.output.parent)!r} does not exist")
-    if options.output.is_dir() or (options.output.exists() and not options.force):
-        parser.error(f"argument --output: {str(options.output)!r} exists; --force overwrites a file")
+    problem = check_place(options.output, force=options.force)
+    if problem:
+        parser.error(f"argument --output: {problem}")
     return options

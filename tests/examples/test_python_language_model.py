@@ -1,12 +1,15 @@
 """The language model: its data, what it learns, and its command line."""
 
 import math
+import signal
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import python_language_model as example
+from shared.experiment import Experiment
 from shared.python_corpus import Corpus
 
 SIZES = {"UNITS": 32, "BATCH": 8, "TIME": 4, "SAMPLED": 20, "MEASURED": 16, "MEASUREMENTS": 2}
@@ -35,16 +38,21 @@ def model():
     return example.LanguageModel.init(jnp.ones(50), key=jax.random.key(0))
 
 
+@pytest.fixture
+def experiment():
+    return Experiment(steps=1, seed=0, output=Path("unused.png"))
+
+
 class TestTraining:
     @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-    def test_a_few_steps_teach_to_count(self, method, corpus):
-        run = example.train(method, corpus, jax.random.key(0), steps=500)
+    def test_a_few_steps_teach_to_count(self, method, corpus, experiment):
+        run = example.train(method, corpus, jax.random.key(0), experiment, steps=500)
         assert run.steps == 500
         assert len(run.seconds) == len(run.losses) == 2
         assert run.perplexity < 0.5 * example.unigram_perplexity(corpus)
 
-    def test_stops_when_the_time_is_up(self, corpus):
-        run = example.train(example.FULL_SOFTMAX, corpus, jax.random.key(0), seconds=0.2)
+    def test_stops_when_the_time_is_up(self, corpus, experiment):
+        run = example.train(example.FULL_SOFTMAX, corpus, jax.random.key(0), experiment, seconds=0.2)
         assert run.seconds[-1] >= 0.2
         assert run.steps > 1
 
@@ -106,9 +114,22 @@ class TestCommandLine:
         assert output.read_bytes().startswith(b"\x89PNG")
         assert "test perplexity with sampled softmax" in capsys.readouterr().out
 
-    def test_an_existing_output_is_kept(self, tmp_path, capsys):
-        output = tmp_path / "kept.png"
-        output.write_text("mine")
-        with pytest.raises(SystemExit, match="2"):
-            example.main(["--output", str(output)])
-        assert "exists; --force overwrites a file" in capsys.readouterr().err
+    def test_a_part_of_the_training_is_drawn_too(self, corpus, tmp_path, monkeypatch, capsys):
+        show = Experiment.show
+
+        def interrupt(self, *, step, loss):
+            show(self, step=step, loss=loss)
+            if self.steps_made == 5:  # of the sampled softmax, long before its first measurement
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(example, "load_corpus", lambda seed: corpus)
+        monkeypatch.setattr(Experiment, "show", interrupt)
+        output = tmp_path / "picture.png"
+        with pytest.raises(SystemExit, match="130"):
+            example.main(["--steps", "1000", "--output", str(output)])
+        assert output.read_bytes().startswith(b"\x89PNG")
+        printed = capsys.readouterr()
+        assert "sampled softmax" in printed.out
+        assert "after 6 steps" in printed.out
+        assert "with full softmax" not in printed.out
+        assert "interrupted after 6 steps" in printed.err

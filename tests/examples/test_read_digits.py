@@ -1,4 +1,4 @@
-"""The reading example: its data, its measure and its command line."""
+"""The reading example: its data and its measure."""
 
 import jax
 import numpy as np
@@ -38,30 +38,3 @@ class TestData:
 )
 def test_edit_distance(a, b, expected):
     assert read_digits.edit_distance([*map(int, a)], [*map(int, b)]) == expected
-
-
-class TestCommandLine:
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (["--steps", "0"], "argument --steps: must be a whole number of at least 1, got '0'"),
-            (["--seed", "one"], "argument --seed: must be a whole number of at least 0, got 'one'"),
-            (["--output", "picture.txt"], "argument --output: must end in one of"),
-            (["--output", "nowhere/picture.png"], "argument --output: the folder 'nowhere' does not exist"),
-            (["--colour"], "unrecognized arguments: --colour"),
-        ],
-    )
-    def test_a_wrong_argument_gets_one_line(self, arguments, message, capsys):
-        with pytest.raises(SystemExit, match="2"):
-            read_digits.main(arguments)
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-
-    def test_an_existing_output_is_kept(self, tmp_path, capsys):
-        output = tmp_path / "kept.png"
-        output.write_text("mine")
-        with pytest.raises(SystemExit, match="2"):
-            read_digits.main(["--output", str(output)])
-        assert "exists; --force overwrites a file" in capsys.readouterr().err
-        assert output.read_text() == "mine"
