@@ -3,16 +3,18 @@
 import functools
 import math
 import operator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.sparse import BCOO
 from jax.typing import DTypeLike
 
 from jnnops._check import check_rank, debug_check, is_real_number
 from jnnops._tables.ids import in_range, signed
 from jnnops._tables.rows import add_rows
+
+if TYPE_CHECKING:  # which takes as long to import as all of this library
+    from jax.experimental.sparse import BCOO
 
 # The rows of bags of at most this many ids are summed by an addition for each id, because XLA on CPU gathers, weighs
 # and adds them in one loop then. For a reduction it writes all rows to memory first (docs/lowerings.rst, "Bags").
@@ -65,8 +67,10 @@ def _sum_of_columns_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -
     return _sum_of_columns(*primals), jnp.sum(*tangents, 1)
 
 
-def check_sparse(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], rank: int | range) -> None:
+def check_sparse(op: str, sp_ids: "BCOO", sp_weights: "BCOO | None", names: tuple[str, str], rank: int | range) -> None:
     """Raises unless these are matrices of ids and, if given, of their weights."""
+    from jax.experimental.sparse import BCOO
+
     for argument, matrix in zip(names, (sp_ids, sp_weights), strict=True):
         if matrix is None and argument == names[1]:
             continue
@@ -93,7 +97,7 @@ def check_sparse(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[st
             )
 
 
-def bags_of(op: str, sp_ids: BCOO, sp_weights: BCOO | None, names: tuple[str, str], dtype: DTypeLike) -> Bags:
+def bags_of(op: str, sp_ids: "BCOO", sp_weights: "BCOO | None", names: tuple[str, str], dtype: DTypeLike) -> Bags:
     """The bags that two matrices make, with weights in ``dtype``."""
     *batch, max_ids = sp_ids.shape
     count = math.prod(batch)

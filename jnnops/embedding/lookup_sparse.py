@@ -1,11 +1,11 @@
 """Looking up bags of ids and combining the rows of each."""
 
 import functools
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 from jax.typing import ArrayLike
 
 from jnnops._check import (
@@ -24,13 +24,16 @@ from jnnops._types import Table
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
 from jnnops.embedding._max_norm import limited, of_each_row
 
+if TYPE_CHECKING:  # which takes as long to import as all of this library
+    from jax.experimental.sparse import BCOO
+
 COMBINERS = ("mean", "sqrtn", "sum")
 
 
 def embedding_lookup_sparse(
     params: Table,
-    sp_ids: BCOO,
-    sp_weights: BCOO | None,
+    sp_ids: "BCOO",
+    sp_weights: "BCOO | None",
     combiner: str = "mean",
     max_norm: ArrayLike | None = None,
     *,
@@ -90,8 +93,8 @@ def embedding_lookup_sparse(
 @functools.partial(jax.jit, static_argnames=("combiner", "partition_strategy"))
 def _lookup_sparse(
     shards: tuple[jax.Array, ...],
-    sp_ids: BCOO,
-    sp_weights: BCOO | None,
+    sp_ids: "BCOO",
+    sp_weights: "BCOO | None",
     max_norm: ArrayLike | None,
     combiner: str,
     partition_strategy: str,
@@ -105,8 +108,8 @@ def _lookup_sparse(
 
 def safe_embedding_lookup_sparse(
     embedding_weights: Table,
-    sparse_ids: BCOO,
-    sparse_weights: BCOO | None = None,
+    sparse_ids: "BCOO",
+    sparse_weights: "BCOO | None" = None,
     combiner: str = "mean",
     default_id: ArrayLike | None = None,
     max_norm: ArrayLike | None = None,
@@ -164,8 +167,8 @@ def safe_embedding_lookup_sparse(
 @functools.partial(jax.jit, static_argnames=("combiner", "partition_strategy"))
 def _safe_lookup_sparse(
     shards: tuple[jax.Array, ...],
-    sparse_ids: BCOO,
-    sparse_weights: BCOO | None,
+    sparse_ids: "BCOO",
+    sparse_weights: "BCOO | None",
     default_id: jax.Array | None,
     max_norm: ArrayLike | None,
     combiner: str,

@@ -1,14 +1,16 @@
 """Sparse ids out of Python lists."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 
 from jnnops._check import as_integer_array, as_number_array, as_static_int, check_choice
+
+if TYPE_CHECKING:  # which takes as long to import as all of this library
+    from jax.experimental.sparse import BCOO
 
 
 class SparseIds(NamedTuple):
@@ -24,8 +26,8 @@ class SparseIds(NamedTuple):
         [[3.0], [0.0], [2.0]]
     """
 
-    ids: BCOO
-    weights: BCOO | None = None
+    ids: "BCOO"
+    weights: "BCOO | None" = None
 
     @classmethod
     def from_lists(
@@ -56,6 +58,8 @@ class SparseIds(NamedTuple):
             ValueError: If ``weights`` are not as many as ``ids``, a size is too small or ``n_batch`` not 0 or 1.
             TypeError: If ``ids`` are not integers, ``weights`` not numbers, or a size is not static.
         """
+        from jax.experimental.sparse import BCOO
+
         op = "SparseIds.from_lists"
         if not all(hasattr(row, "__len__") for row in ids):
             raise TypeError(f"{op}: `ids` must be a list of ids for each row, got {ids!r}")

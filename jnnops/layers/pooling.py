@@ -7,12 +7,14 @@ from typing import TypeVar
 import jax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_size, as_static_ints, check_choice, is_sequence
+from jnnops._check import as_float_array, as_number_array, as_size, as_static_ints, check_choice, is_sequence
 from jnnops._types import DataFormat, Ints, Padding
-from jnnops._windows.geometry import explicit_padding
+from jnnops._windows.geometry import WindowArguments, explicit_padding
 from jnnops._windows.layout import DATA_FORMATS
 from jnnops.layers._layer import layer, static
-from jnnops.pooling import avg_pool, max_pool
+from jnnops.pooling._arguments import POOLED_RANKS
+from jnnops.pooling.average import average
+from jnnops.pooling.maximum import maximum
 
 Pool = TypeVar("Pool", "MaxPool", "AvgPool")
 
@@ -49,7 +51,7 @@ class MaxPool:
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[batch, *spatial, channels]`` to ``[batch, *out_spatial, channels]``, or with channels second."""
-        return _pool(max_pool, self, x)
+        return _pool(maximum, self, as_number_array("MaxPool", "x", x, rank=POOLED_RANKS))
 
 
 @layer
@@ -84,7 +86,7 @@ class AvgPool:
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[batch, *spatial, channels]`` to ``[batch, *out_spatial, channels]``, or with channels second."""
-        return _pool(avg_pool, self, x)
+        return _pool(average, self, as_float_array("AvgPool", "x", x, rank=POOLED_RANKS))
 
 
 def _init_pool(cls: type[Pool], ksize: Ints, strides: Ints | None, padding: Padding, data_format: DataFormat) -> Pool:
@@ -121,6 +123,7 @@ def _data_format(op: str, data_format: DataFormat) -> DataFormat:
     return data_format
 
 
-def _pool(op: Callable[..., jax.Array], layer: MaxPool | AvgPool, x: ArrayLike) -> jax.Array:
+def _pool(pool: Callable[..., jax.Array], layer: MaxPool | AvgPool, x: jax.Array) -> jax.Array:
     strides = layer.ksize if layer.strides is None else layer.strides
-    return op(x, layer.ksize, strides, layer.padding, layer.data_format)
+    arguments = WindowArguments(type(layer).__name__, strides, layer.padding, layer.data_format)
+    return pool(arguments, x, layer.ksize, POOLED_RANKS)

@@ -58,7 +58,7 @@ def avg_pool(
         ``tf.nn.avg_pool``; ``tf.compat.v1.nn.avg_pool_v2`` is the same function.
     """
     arguments = WindowArguments("avg_pool", strides, padding, data_format, dilations)
-    return _average(arguments, input, ksize, POOLED_RANKS)
+    return average(arguments, input, ksize, POOLED_RANKS)
 
 
 avg_pool_v2 = avg_pool
@@ -98,7 +98,7 @@ def avg_pool1d(
         ``tf.nn.avg_pool1d``.
     """
     arguments = WindowArguments("avg_pool1d", strides, padding, data_format, dilations)
-    return _average(arguments, input, ksize, 3)
+    return average(arguments, input, ksize, 3)
 
 
 def avg_pool2d(
@@ -135,7 +135,7 @@ def avg_pool2d(
         ``tf.nn.avg_pool2d``.
     """
     arguments = WindowArguments("avg_pool2d", strides, padding, data_format, dilations)
-    return _average(arguments, input, ksize, 4)
+    return average(arguments, input, ksize, 4)
 
 
 def avg_pool3d(
@@ -172,10 +172,11 @@ def avg_pool3d(
         ``tf.nn.avg_pool3d``.
     """
     arguments = WindowArguments("avg_pool3d", strides, padding, data_format, dilations)
-    return _average(arguments, input, ksize, 5)
+    return average(arguments, input, ksize, 5)
 
 
-def _average(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: int | Collection[int]) -> jax.Array:
+def average(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: int | Collection[int]) -> jax.Array:
+    """What all these ops do, under the name that the arguments give."""
     x = as_float_array(arguments.op, "input", input)
     window, channels_last = resolve_pooling(arguments, x, ksize, ranks=ranks)
     return in_layout(functools.partial(average_of_windows, window=window), x, window.rank, channels_last)

@@ -69,7 +69,7 @@ def max_pool(
         ``tf.nn.max_pool``; ``tf.compat.v1.nn.max_pool_v2`` is the same function.
     """
     arguments = WindowArguments("max_pool", strides, padding, data_format, dilations)
-    return _maximum(arguments, input, ksize, POOLED_RANKS)
+    return maximum(arguments, input, ksize, POOLED_RANKS)
 
 
 max_pool_v2 = max_pool
@@ -109,7 +109,7 @@ def max_pool1d(
         ``tf.nn.max_pool1d``.
     """
     arguments = WindowArguments("max_pool1d", strides, padding, data_format, dilations)
-    return _maximum(arguments, input, ksize, 3)
+    return maximum(arguments, input, ksize, 3)
 
 
 def max_pool2d(
@@ -146,7 +146,7 @@ def max_pool2d(
         ``tf.nn.max_pool2d``.
     """
     arguments = WindowArguments("max_pool2d", strides, padding, data_format, dilations)
-    return _maximum(arguments, input, ksize, 4)
+    return maximum(arguments, input, ksize, 4)
 
 
 def max_pool3d(
@@ -186,10 +186,11 @@ def max_pool3d(
         ``tf.nn.max_pool3d``.
     """
     arguments = WindowArguments("max_pool3d", strides, padding, data_format, dilations)
-    return _maximum(arguments, input, ksize, 5)
+    return maximum(arguments, input, ksize, 5)
 
 
-def _maximum(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: int | Collection[int]) -> jax.Array:
+def maximum(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: int | Collection[int]) -> jax.Array:
+    """What all these ops do, under the name that the arguments give."""
     x = as_number_array(arguments.op, "input", input)
     arguments, ksize, joined = split_channels(arguments, x, ksize, ranks=ranks)
     window, channels_last = resolve_pooling(arguments, x, ksize, ranks=ranks)

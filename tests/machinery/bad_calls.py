@@ -40,6 +40,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "axes": (*_NO_INTS[:-2], 99, -99, [99], [0, 0], 2**70),
     "boolean": (None, "no", "", 2, 0.5, 1, 0, [], [True], _OBJECT, np.ones(2, bool)),
     "name": ("banana", "", 3, b"N", [], {}, _OBJECT, 1.5, True),
+    "generator": ("banana", "philox", b"N", [], {}, _OBJECT, 1.5),
     "dtype": ("banana", "", 3, _OBJECT, [], np.ones(2), "str", object, jax.random.key(0).dtype),
     "precision": ("banana", 3, _OBJECT, 1.5, ("a",), {}, ("highest", "a")),
     "key": (None, 0, 1.5, "ab", [1, 2], {}, _OBJECT, np.zeros(2), np.zeros(3, np.uint32), _TWO_KEYS),
@@ -88,16 +89,20 @@ _ARGUMENTS: Mapping[str, str] = {
 }
 _KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
 # Where an argument is of another kind than those of the same name.
-_OTHER_KIND = {
-    "atrous_conv2d": {"rate": "size"},
-    "atrous_conv2d_transpose": {"rate": "size"},
-    "batch_normalization": {"offset": "array or None", "scale": "array or None"},
-    "max_unpool": {"output_shape": "shape"},
-    "pool": {"pooling_type": "name"},
-    "sampled_softmax_loss": {"labels": "integers"},
-    "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
-    "zero_fraction": {"value": "array"},
-} | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init", "BatchNorm.init")}
+_OTHER_KIND = (
+    {
+        "atrous_conv2d": {"rate": "size"},
+        "atrous_conv2d_transpose": {"rate": "size"},
+        "batch_normalization": {"offset": "array or None", "scale": "array or None"},
+        "l2_normalize": {"x": "array"},
+        "stateless_dropout": {"rng_alg": "generator"},
+        "sampled_softmax_loss": {"labels": "integers"},
+        "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
+        "zero_fraction": {"value": "array"},
+    }
+    | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
+    | {"BatchNorm.init": {"features": "size from 0"}}
+)
 
 
 def bad_calls(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
