@@ -135,5 +135,5 @@ class TestOps:
         from machinery import oracle
 
         y, filters, shape = np.ones((1, 0, 3, 1), np.float32), np.ones((4, 1, 1, 1), np.float32), (1, 3, 3, 1)
-        expected = oracle.tf.nn.conv2d_transpose(y, filters, shape, 1, "VALID")
+        expected = oracle.tf.nn.conv2d_transpose(y, filters, np.array(shape), 1, "VALID")
         np.testing.assert_array_equal(nn.conv2d_transpose(y, filters, shape, 1, "VALID"), expected)
