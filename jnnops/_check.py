@@ -331,12 +331,13 @@ def as_key(op: str, key: Any) -> jax.Array:
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         if array.ndim != 0:
             raise ValueError(f"{op}: `key` must be a single jax.random key, got keys of shape {array.shape}")
-    elif array.dtype != jnp.uint32 or array.shape != _raw_key_shape(_default_implementation()):
+    elif array.dtype != jnp.uint32 or array.shape != _raw_key_shape(default_implementation()):
         raise TypeError(f"{op}: `key` must be {accepted}, got {array.dtype} of shape {array.shape}")
     return array
 
 
-def _default_implementation() -> str:
+def default_implementation() -> str:
+    """The generator of ``jax.random`` in use, which a jitted function does not see change."""
     return jax.config.jax_default_prng_impl  # pyright: ignore[reportAttributeAccessIssue]
 
 

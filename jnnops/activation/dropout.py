@@ -18,6 +18,7 @@ from jnnops._check import (
     check_callable,
     check_choice,
     check_shape,
+    default_implementation,
     describe,
     is_sequence,
     is_traced,
@@ -133,14 +134,14 @@ def stateless_dropout(
     if seed is not None:
         words = as_integer_array(op, "seed", seed, rank=1)
         check_shape(op, "seed", words, (2,), "two integers")
-        key = _key_of(words, generator)
+        key = _key_of(words, generator or default_implementation())
     elif generator is not None:
         raise ValueError(f"{op}: `rng_alg` must be None or 'auto_select' with a `key`, got {rng_alg!r}")
     return drop(op, x, rate, functools.partial(jax.random.uniform, as_key(op, key)), noise_shape)
 
 
 @functools.partial(jax.jit, static_argnames="generator")
-def _key_of(words: jax.Array, generator: str | None) -> jax.Array:
+def _key_of(words: jax.Array, generator: str) -> jax.Array:
     high, low = words.astype(jnp.uint32)
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(0, impl=generator), high), low)
 

@@ -73,6 +73,35 @@ class TestConversion:
         a, b = _check.as_float_arrays("op", a=jnp.ones(2, jnp.bfloat16), b=2.0)
         assert a.dtype == b.dtype == jnp.bfloat16
 
+    def test_numbers_that_do_not_fit_are_refused(self):
+        for value in (2**70, [2**40], np.array([1, 2**40]), np.int64(-(2**40))):
+            with pytest.raises(ValueError, match="op: `x` must hold numbers that fit"):
+                _check.as_array("op", "x", value)
+        with pytest.raises(ValueError, match="op: `k` must be at most 2147483647"):
+            _check.as_size("op", "k", 2**31)
+        np.testing.assert_array_equal(_check.as_array("op", "x", np.array([1, 2**31 - 1])), [1, 2**31 - 1])
+
+    def test_static_numbers_are_checked_under_jit_too(self):
+        def f(x, rate):
+            rate = _check.as_scalar("op", "rate", rate, _check.PROBABILITY_BELOW_1)
+            return x * rate
+
+        for bad in (1.5, np.float32(-1), float("nan"), jnp.float32(1)):
+            with pytest.raises(ValueError, match=r"op: `rate` must be in \[0, 1\), got"):
+                jax.jit(lambda x, bad=bad: f(x, bad))(1.0)
+        assert jax.jit(lambda x: f(x, np.float64(0.5)))(1.0) == 0.5
+        assert "op: `rate` must be in [0, 1)" in error_of(jax.jit(f), 1.0, 1.5)
+
+    def test_numbers_and_booleans_of_numpy_are_taken(self):
+        assert _check.as_static_float("op", "x", np.float16(0.5), _check.FRACTION) == 0.5
+        assert _check.as_static_float("op", "x", jnp.int32(1), _check.FRACTION) == 1
+        assert _check.as_static_bool("op", "x", np.True_) is True
+
+    def test_dtypes_are_taken_by_name(self):
+        assert _check.as_dtype("op", "dtype", "bfloat16", floating=True) == jnp.bfloat16
+        assert _check.as_dtype("op", "dtype", float) == jnp.float32
+        assert _check.as_dtype("op", "dtype", np.uint8) == np.uint8
+
     @pytest.mark.parametrize(
         ("rank", "message"), [(2, "of rank 2"), ((2, 3), "of rank 2 or 3"), (_check.at_least(2), "of rank at least 2")]
     )

@@ -134,6 +134,6 @@ class TestOps:
     def test_transposes_of_no_outputs_are_zeros_as_in_tensorflow(self):
         from machinery import oracle
 
-        y, filters, shape = np.ones((1, 0, 3, 1), np.float32), np.ones((4, 1, 1, 1), np.float32), (1, 3, 3, 1)
+        y, filters, shape = np.ones((1, 0, 3, 1), np.float32), np.ones((4, 1, 1, 1), np.float32), [1, 3, 3, 1]
         expected = oracle.tf.nn.conv2d_transpose(y, filters, np.array(shape), 1, "VALID")
         np.testing.assert_array_equal(nn.conv2d_transpose(y, filters, shape, 1, "VALID"), expected)

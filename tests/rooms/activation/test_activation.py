@@ -124,6 +124,13 @@ class TestDropout:
     def test_static_rate_zero_is_the_identity(self):
         assert nn.dropout(self.x, 0, key=jax.random.key(0)) is self.x
 
+    def test_static_rate_is_known_under_jit(self):
+        x, key = jnp.ones(3), jax.random.key(0)
+        with pytest.raises(ValueError, match=r"dropout: `rate` must be in \[0, 1\), got 1.5"):
+            jax.jit(lambda x: nn.dropout(x, 1.5, key=key))(x)
+        jaxpr = jax.make_jaxpr(lambda x: nn.dropout(x, 0.0, key=key))(x)
+        assert not jaxpr.eqns
+
     def test_traced_rate_equals_static_rate(self):
         traced = jax.jit(lambda rate: nn.dropout(self.x, rate, key=jax.random.key(0)))
         np.testing.assert_allclose(traced(0.3), nn.dropout(self.x, 0.3, key=jax.random.key(0)), rtol=1e-6)

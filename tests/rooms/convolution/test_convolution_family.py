@@ -1,5 +1,8 @@
 """Transposes against the inner product that defines them, gradients against ``jax.vjp``, integers, errors."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,7 +143,35 @@ class TestIntegers:
         sums = [set(result.ravel().tolist()) for result in results]
         assert sums == [{180_000}, {90_000}, {90_000}, {180_000}]
 
-    @pytest.mark.parametrize(("x_shape", "y_shape"), [((0, 8, 8, 4), (0, 6, 6, 8)), ((2, 2, 8, 4), (2, 0, 6, 8))])
+    @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+    def test_stay_convolutions_of_integers_on_accelerators(self, platform):
+        x, w = jnp.ones((1, 5, 5, 4), jnp.int8), jnp.ones((3, 3, 4, 1), jnp.int8)
+        preferred = {"preferred_element_type": jnp.int16}
+
+        def convolve(x, w):
+            return [
+                nn.depthwise_conv2d(x, w, 1, "SAME"),
+                nn.depthwise_conv2d(x, w, 1, "SAME", **preferred),
+                nn.conv2d(x, w, 1, "SAME", **preferred),
+                nn.conv2d_transpose(x, w.reshape(3, 3, 1, 4), (5, 5), 1),
+                nn.depthwise_conv2d_backprop_filter(x, w.shape, x, 1, "SAME"),
+            ]
+
+        text = jax.jit(convolve).trace(x, w).lower(lowering_platforms=(platform,)).as_text()
+        convolutions = re.findall(r"stablehlo\.convolution\(.*-> tensor<.*x(\w+)>", text)
+        assert sorted(convolutions) == ["i16", "i16", "i32", "i32", "i32"]
+        assert "multiply" not in text
+
+    def test_preferred_element_type_keeps_the_lowering_on_cpu(self):
+        x, w = jnp.ones((2, 8, 8, 4), jnp.bfloat16), jnp.ones((3, 3, 4, 1), jnp.bfloat16)
+
+        def count(**options):
+            f = functools.partial(nn.depthwise_conv2d, strides=1, padding="SAME", **options)
+            return jax.jit(f).lower(x, w).as_text().count("stablehlo.convolution")
+
+        assert count(preferred_element_type=jnp.float32) == count()
+
+    @pytest.mark.parametrize(("x_shape", "y_shape"), [((0, 8, 8, 4), (0, 6, 6, 8)), ((2, 0, 8, 4), (2, 0, 6, 8))])
     def test_filter_gradients_of_no_integers_are_zero(self, x_shape, y_shape):
         x, y = np.ones(x_shape, np.int8), np.ones(y_shape, np.int8)
         for result, shape in (
