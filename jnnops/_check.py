@@ -28,7 +28,7 @@ def as_array(op: str, argument: str, value: Any, *, rank: int | Collection[int] 
         array = jnp.asarray(value)
     except TypeError as error:
         raise TypeError(f"{op}: `{argument}` must be an array, got {type(value).__name__}") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{op}: `{argument}` must be an array, got {value!r} ({error})") from error
     if rank is not None:
         check_rank(op, argument, array, rank)
