@@ -12,7 +12,8 @@ All rows of the batch share the candidates, so one may be a true class of some r
 ``remove_accidental_hits`` it counts nothing there, every occurrence of it.
 
 Sums of 16-bit numbers are taken in float32. A label outside ``[0, num_classes)`` makes the loss of its row NaN, with a
-gradient of 0, and is reported by ``checkify``.
+gradient of 0, and is reported by ``checkify``. So is a candidate out of range that is given in ``sampled_values``; it
+counts as a class whose weights and bias are 0 if ``weights`` have no such row.
 """
 
 import functools
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -38,7 +40,8 @@ from jnnops._tables.ids import checked_ids, signed_alike
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Key, Table
 from jnnops.activation import softplus
-from jnnops.candidate_sampling import SampledCandidates, log_uniform_candidate_sampler
+from jnnops.candidate_sampling import SampledCandidates
+from jnnops.candidate_sampling.log_uniform import sample_log_uniform
 from jnnops.classification import sigmoid_cross_entropy_with_logits
 
 
@@ -255,8 +258,11 @@ def _draw(op: str, labels: jax.Array, num_sampled: int, num_classes: int, key: K
             f"{op}: `num_sampled` must be at most num_classes = {num_classes} to draw unique candidates, got "
             f"{num_sampled}"
         )
-    num_true = labels.shape[1]
-    return log_uniform_candidate_sampler(labels, num_true, num_sampled, True, num_classes, key=as_key(op, key))
+    if num_classes > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"{op}: `num_classes` must be at most {np.iinfo(np.int32).max} to draw candidates, got {num_classes}"
+        )
+    return sample_log_uniform(labels, as_key(op, key), num_sampled, True, num_classes, op, "labels")
 
 
 def _as_sampled(op: str, sampled_values: Sequence[Any], labels: jax.Array, num_sampled: int) -> SampledCandidates:
@@ -286,7 +292,8 @@ def _loss_of_sampled(
     settings: _Settings,
 ) -> jax.Array:
     labels, valid = checked_ids(settings.op, "labels", labels, settings.num_classes)
-    labels, candidates = signed_alike(labels, sampled.sampled_candidates)
+    candidates, _ = checked_ids(settings.op, "sampled_values[0]", sampled.sampled_candidates, settings.num_classes)
+    labels, candidates = signed_alike(labels, candidates)
     dtype = jnp.result_type(weights[0], biases[0], inputs)
     wide = accumulation_dtype(dtype)
 

@@ -69,6 +69,7 @@ def sample(
     *,
     batch: int | None,
     race: bool = False,
+    argument: str = "true_classes",
 ) -> SampledCandidates:
     """Draws candidates and computes the expected counts.
 
@@ -80,6 +81,7 @@ def sample(
         num_sampled: How many to draw.
         batch: How many draws to make at a time so that enough of them are distinct; None with replacement.
         race: Whether to draw without replacement by looking at every id instead, as is done for too many draws.
+        argument: What the op calls the true classes.
     """
     if batch is None:
         ids, tries = distribution.draw(key, 0, num_sampled), jnp.float32(num_sampled)
@@ -88,7 +90,7 @@ def sample(
     else:
         ids, tries = draw_by_rejection(distribution, key, num_sampled, batch)
 
-    true_classes, valid = checked_classes(op, true_classes, distribution.range_max)
+    true_classes, valid = checked_classes(op, true_classes, distribution.range_max, argument)
     p_true = jnp.where(valid, distribution.probability(jnp.where(valid, true_classes, 0)), 0)
     return SampledCandidates(
         ids,
@@ -103,7 +105,9 @@ def expected_count(p: jax.Array, num_sampled: int, tries: jax.Array) -> jax.Arra
     return jnp.where(tries == num_sampled, num_sampled * p, -jnp.expm1(tries * jnp.log1p(-p)))
 
 
-def checked_classes(op: str, true_classes: jax.Array, range_max: int) -> tuple[jax.Array, jax.Array]:
+def checked_classes(
+    op: str, true_classes: jax.Array, range_max: int, argument: str = "true_classes"
+) -> tuple[jax.Array, jax.Array]:
     """The true classes as int32, and which of them are in ``[0, range_max)``; ``checkify`` reports the others."""
-    ids, valid = checked_ids(op, "true_classes", true_classes, range_max)
+    ids, valid = checked_ids(op, argument, true_classes, range_max)
     return ids.astype(jnp.int32), valid

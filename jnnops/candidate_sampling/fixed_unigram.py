@@ -101,7 +101,7 @@ class UnigramTable:
             The table.
 
         Raises:
-            ValueError: If a line has no valid count, or as ``from_unigrams``.
+            ValueError: If a line has no valid count, no line has one, or as ``from_unigrams``.
             TypeError: If ``vocab_file`` is not a path, or an option is not static.
             OSError: If the file cannot be read.
 
@@ -114,7 +114,8 @@ class UnigramTable:
             [0.75, 0.25]
         """
         op = "UnigramTable.from_vocab_file"
-        return _table(op, _read_counts(op, vocab_file), distortion, num_reserved_ids, num_shards, shard)
+        counts = _read_counts(op, vocab_file)
+        return _table(op, counts, distortion, num_reserved_ids, num_shards, shard, argument="vocab_file")
 
 
 def _read_counts(op: str, vocab_file: str | os.PathLike[str]) -> list[float]:
@@ -136,6 +137,8 @@ def _read_counts(op: str, vocab_file: str | os.PathLike[str]) -> list[float]:
                     f"got {text!r} in line {number} of {os.fspath(vocab_file)}"
                 )
             counts.append(count)
+    if not counts:
+        raise ValueError(f"{op}: `vocab_file` must have a line with a count, got none in {os.fspath(vocab_file)}")
     return counts
 
 
@@ -146,6 +149,7 @@ def _table(
     num_reserved_ids: int,
     num_shards: int,
     shard: int,
+    argument: str = "unigrams",
 ) -> UnigramTable:
     if is_traced(unigrams) or is_traced(distortion):
         raise TypeError(f"{op}: `unigrams` and `distortion` must be static numbers; a UnigramTable may be traced")
@@ -173,7 +177,7 @@ def _table(
         weights = np.concatenate([np.zeros(reserved), kept**distortion])
     if not np.all(np.isfinite(weights)) or not np.any(weights > 0):
         raise ValueError(
-            f"{op}: `unigrams` must have a positive, finite count raised to distortion = {distortion}, and none that "
+            f"{op}: `{argument}` must have a positive, finite count raised to distortion = {distortion}, and none that "
             f"is not finite, got {describe(unigrams)}"
         )
     weights = weights / weights.sum()
@@ -261,7 +265,8 @@ def fixed_unigram_candidate_sampler(
             )
         table = unigrams
     else:
-        table = _table(op, unigrams if listed else _read_counts(op, vocab_file), *options)
+        counts = unigrams if listed else _read_counts(op, vocab_file)
+        table = _table(op, counts, *options, argument="unigrams" if listed else "vocab_file")
     if table.range_max != range_max:
         raise ValueError(f"{op}: `range_max` must be {table.range_max}, the number of ids, got {range_max}")
     if unique and num_sampled > table.num_possible:

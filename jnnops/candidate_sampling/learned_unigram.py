@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_integer_array, as_static_int, is_traced
+from jnnops._check import as_array, as_integer_array, as_static_int, check_shape, debug_check, describe, is_traced
 from jnnops._primitives.order import after, read_once
 from jnnops._primitives.varying import vary_with
 from jnnops._types import Key
@@ -57,7 +58,7 @@ class LearnedUnigramState:
         range_max = as_static_int(op, "range_max", range_max, minimum=1)
         if range_max > 2**29:
             raise ValueError(f"{op}: `range_max` must be at most 2**29, got {range_max}")
-        return cls.from_counts(jnp.ones(range_max, jnp.uint32))
+        return cls._of_counts(jnp.ones(range_max, jnp.uint32))
 
     @classmethod
     def from_counts(cls, counts: ArrayLike) -> "LearnedUnigramState":
@@ -70,7 +71,8 @@ class LearnedUnigramState:
             The state.
 
         Raises:
-            ValueError: If ``counts`` is not of rank 1, is empty or holds a number below 1.
+            ValueError: If ``counts`` is not of rank 1, is empty, holds a number below 1 or sums to ``2**32`` or more.
+                ``checkify`` reports a number below 1 that is traced.
             TypeError: If ``counts`` is not integer.
 
         Example:
@@ -78,11 +80,14 @@ class LearnedUnigramState:
             [0, 8, 6, 2, 1, 5, 2, 0]
         """
         op = "LearnedUnigramState.from_counts"
-        counts = as_integer_array(op, "counts", counts, rank=1)
+        given = counts if any(map(is_traced, jax.tree.leaves(counts))) else _check_counts(op, counts)
+        counts = as_integer_array(op, "counts", given, rank=1)
         if not counts.size:
             raise ValueError(f"{op}: `counts` must hold at least one class, got shape {counts.shape}")
-        if not is_traced(counts) and counts.min() < 1:
-            raise ValueError(f"{op}: `counts` must be at least 1, got {counts.min()} at {counts.argmin()}")
+        return cls._of_counts(debug_check(op, "counts", "be at least 1", counts, counts >= 1))
+
+    @classmethod
+    def _of_counts(cls, counts: jax.Array) -> "LearnedUnigramState":
         leaves = 1 << (counts.size - 1).bit_length()
         levels = [jnp.pad(counts.astype(jnp.uint32), (0, leaves - counts.size))]
         while levels[0].size > 1:
@@ -94,6 +99,18 @@ class LearnedUnigramState:
         """``[range_max]``, uint32: how often each class was seen, plus 1."""
         first = self.tree.shape[0] // 2
         return self.tree[first : first + self.range_max]
+
+
+def _check_counts(op: str, counts: ArrayLike) -> ArrayLike:
+    """Raises unless numbers that are known can be counts, and returns them in the dtype of the tree."""
+    known = np.asarray(counts)
+    if known.dtype.kind not in "iuO" or not known.size:
+        return counts  # for the checks of dtype and shape
+    if known.min() < 1:
+        raise ValueError(f"{op}: `counts` must be at least 1, got {known.min()} at {known.argmin()}")
+    if known.max() >= 2**32 or known.sum(dtype=np.uint64) >= 2**32:
+        raise ValueError(f"{op}: `counts` must have a sum of less than 2**32, got {describe(counts)}")
+    return known.astype(np.uint32)
 
 
 class LearnedUnigramSample(NamedTuple):
@@ -145,7 +162,7 @@ def learned_unigram_candidate_sampler(
 
     Raises:
         ValueError: If ``true_classes`` does not have ``num_true`` columns, a size is less than 1, more unique
-            candidates are asked for than there are ids, or ``state`` is for another ``range_max``.
+            candidates are asked for than there are ids, or ``state`` is for another ``range_max`` or not of its size.
         TypeError: If ``true_classes`` is not integer, ``state`` is no ``LearnedUnigramState``, or a static argument is
             not what it should be.
 
@@ -168,7 +185,12 @@ def learned_unigram_candidate_sampler(
         raise TypeError(f"{op}: `state` must be a LearnedUnigramState, got {type(state).__name__}")
     if state.range_max != range_max:
         raise ValueError(f"{op}: `state` must be for range_max = {range_max}, got one for {state.range_max}")
-    return _sample_learned_unigram(ids, key, state, num_sampled, unique)
+    leaves = 1 << (range_max - 1).bit_length()
+    tree = as_array(op, "state.tree", state.tree)
+    check_shape(op, "state.tree", tree, (2 * leaves,), f"as LearnedUnigramState.init({range_max}) makes it")
+    if tree.dtype != jnp.uint32:
+        raise TypeError(f"{op}: `state.tree` must be uint32, got {tree.dtype}")
+    return _sample_learned_unigram(ids, key, LearnedUnigramState(tree, range_max), num_sampled, unique)
 
 
 @functools.partial(jax.jit, static_argnames=("num_sampled", "unique"))

@@ -56,13 +56,20 @@ def log_uniform_candidate_sampler(
     ids, key, num_sampled, unique, range_max = check_sampler(
         op, true_classes, num_true, num_sampled, unique, range_max, key
     )
-    return _sample_log_uniform(ids, key, num_sampled, unique, range_max)
+    return sample_log_uniform(ids, key, num_sampled, unique, range_max, op, "true_classes")
 
 
-@functools.partial(jax.jit, static_argnames=("num_sampled", "unique", "range_max"))
-def _sample_log_uniform(
-    true_classes: jax.Array, key: jax.Array, num_sampled: int, unique: bool, range_max: int
+@functools.partial(jax.jit, static_argnames=("num_sampled", "unique", "range_max", "op", "argument"))
+def sample_log_uniform(
+    true_classes: jax.Array,
+    key: jax.Array,
+    num_sampled: int,
+    unique: bool,
+    range_max: int,
+    op: str,
+    argument: str,
 ) -> SampledCandidates:
+    """The sampler, of arguments that were checked, for an op that calls the true classes ``argument``."""
     # The id plus 1 is the integer part of a number x of density 1 / x in [1, range_max + 1). The exponential of a
     # float32 number is too coarse for that, so a piece of the range is drawn first, then an integer in it.
     start, bits = log_uniform_pieces(range_max)
@@ -84,12 +91,13 @@ def _sample_log_uniform(
         return float(2.0**bits @ (1 - missed)), float(2.0**bits @ (missed * (1 - missed)))
 
     return sample(
-        "log_uniform_candidate_sampler",
+        op,
         Distribution(range_max, draw, probability),
         true_classes,
         key,
         num_sampled,
         batch=enough_draws(num_sampled, distinct) if unique else None,
+        argument=argument,
     )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnnops._check import as_integer_array, as_number_array, as_static_int, check_choice
+from jnnops._check import as_integer_array, as_number_array, as_static_int, check_choice, describe
 
 if TYPE_CHECKING:  # which takes as long to import as all of this library
     from jax.experimental.sparse import BCOO
@@ -56,13 +56,14 @@ class SparseIds(NamedTuple):
 
         Raises:
             ValueError: If ``weights`` are not as many as ``ids``, a size is too small or ``n_batch`` not 0 or 1.
-            TypeError: If ``ids`` are not integers, ``weights`` not numbers, or a size is not static.
+            TypeError: If ``ids`` are not lists of integers, ``weights`` not of numbers, or a size is not static.
         """
         from jax.experimental.sparse import BCOO
 
         op = "SparseIds.from_lists"
-        if not all(hasattr(row, "__len__") for row in ids):
-            raise TypeError(f"{op}: `ids` must be a list of ids for each row, got {ids!r}")
+        _check_lists(op, "ids", ids)
+        if weights is not None:
+            _check_lists(op, "weights", weights)
         lengths = [len(row) for row in ids]
         if weights is not None and [len(row) for row in weights] != lengths:
             raise ValueError(f"{op}: `weights` must be as many as `ids` in each row, got {weights!r} for {ids!r}")
@@ -93,6 +94,18 @@ class SparseIds(NamedTuple):
             found = as_integer_array(op, "ids", _joined(ids))
             given = None if weights is None else as_number_array(op, "weights", _joined(weights)).astype(float)
             return cls(matrix(found), None if given is None else matrix(given))
+
+
+def _check_lists(op: str, argument: str, lists: Any) -> None:
+    """Raises unless this is a list of lists, or what can be read like one."""
+
+    def is_list(value: Any) -> bool:
+        if isinstance(value, np.ndarray | jax.Array):
+            return value.ndim > 0
+        return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+    if not is_list(lists) or not all(map(is_list, lists)):
+        raise TypeError(f"{op}: `{argument}` must be a list of {argument} for each row, got {describe(lists)}")
 
 
 def _joined(lists: Sequence[Sequence[Any]]) -> Any:

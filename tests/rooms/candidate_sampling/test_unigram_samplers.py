@@ -8,6 +8,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 from machinery import oracle
 from machinery.programs import compile_by_default
 from rooms.candidate_sampling.distributions import KEY
@@ -79,6 +80,15 @@ class TestFixedUnigram:
             nn.fixed_unigram_candidate_sampler(ZERO, 1, 1, True, 2, str(file), key=KEY)
         with pytest.raises(ValueError, match="UnigramTable.from_vocab_file: .* in line 3 of "):
             nn.UnigramTable.from_vocab_file(file)
+
+    @pytest.mark.parametrize(("text", "reason"), [("", "a line with a count, got none"), ("a,0\n", "a positive")])
+    def test_file_without_counts(self, text, reason, tmp_path):
+        file = tmp_path / "vocab.csv"
+        file.write_text(text)
+        with pytest.raises(ValueError, match=f"UnigramTable.from_vocab_file: `vocab_file` must have {reason}"):
+            nn.UnigramTable.from_vocab_file(file)
+        with pytest.raises(ValueError, match=f"fixed_unigram_candidate_sampler: `vocab_file` must have {reason}"):
+            nn.fixed_unigram_candidate_sampler(ZERO, 1, 1, True, 2, str(file), key=KEY)
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nothing.csv"):
@@ -168,3 +178,26 @@ class TestLearnedUnigram:
             nn.LearnedUnigramState.from_counts(np.array([3, 0, 2]))
         with pytest.raises(TypeError, match="LearnedUnigramState.from_counts: `counts` must be an integer array"):
             nn.LearnedUnigramState.from_counts(np.array([0.5]))
+        for counts in ([2**32, 1], [2**32 - 1, 1], [2**70], np.array([2**63], np.uint64)):
+            with pytest.raises(ValueError, match=r"from_counts: `counts` must have a sum of less than 2\*\*32, got"):
+                nn.LearnedUnigramState.from_counts(counts)
+        with pytest.raises(ValueError, match="`counts` must be at least 1, got 0 at 1"):
+            jax.make_jaxpr(lambda: nn.LearnedUnigramState.from_counts([3, 0]))()
+        check = checkify.checkify(jax.jit(nn.LearnedUnigramState.from_counts), errors=checkify.user_checks)
+        report = check(jnp.array([3, 0]))[0].get() or ""
+        assert report.startswith("LearnedUnigramState.from_counts: `counts` must be at least 1")
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            (lambda tree: tree[:4], ValueError, r"must have shape \(32,\) .*, got \(4,\)"),
+            (lambda tree: tree[None], ValueError, r"must have shape \(32,\) .*, got \(1, 32\)"),
+            (lambda tree: tree.astype(jnp.int32), TypeError, "must be uint32, got int32"),
+            (lambda tree: None, ValueError, "must be an array, got None"),
+        ],
+        ids=["short", "rank", "dtype", "None"],
+    )
+    def test_malformed_state(self, change, error, message):
+        state = nn.LearnedUnigramState(change(nn.LearnedUnigramState.init(10).tree), 10)
+        with pytest.raises(error, match=f"learned_unigram_candidate_sampler: `state.tree` {message}"):
+            nn.learned_unigram_candidate_sampler(ZERO, 1, 2, False, 10, state=state, key=KEY)

@@ -100,6 +100,12 @@ class TestSparseIds:
         [
             ({"weights": [[1.0], [2.0]]}, ValueError, "`weights` must be as many as `ids` in each row, got"),
             ({"ids": [[1.5]]}, TypeError, "`ids` must be an integer array, got float"),
+            *(
+                ({"ids": ids}, TypeError, "`ids` must be a list of ids for each row, got")
+                for ids in (None, "12", ["12"], {0: [1]}, [{1: 2}], 3, np.float32(1))
+            ),
+            ({"ids": [[1]], "weights": 3.0}, TypeError, "`weights` must be a list of weights for each row, got 3.0"),
+            ({"ids": [["word"]]}, TypeError, "`ids` must be an array, got list"),
             ({"ids": [1, 2]}, TypeError, "`ids` must be a list of ids for each row, got"),
             ({"max_ids": 1}, ValueError, "`max_ids` must be at least 2, got 1"),
             ({"nse": 2}, ValueError, "`nse` must be at least 3, got 2"),

@@ -186,6 +186,24 @@ class TestLabelsOutOfRange:
         wrong = np.where(np.arange(6)[:, None] == 3, NUM_CLASSES, given["labels"])
         assert (check(wrong)[0].get() or "").startswith("nce_loss: `labels` must be in [0, 23)")
 
+    def test_the_loss_is_named_where_it_draws_and_where_candidates_are_out_of_range(self):
+        given, (candidates, *counts) = arrays(num_true=1)
+        given = f32(given)
+        wrong = np.where(np.arange(6)[:, None] == 3, NUM_CLASSES, given["labels"])
+
+        def loss(labels, candidates=None):
+            options = {"key": KEY} if candidates is None else {"sampled_values": (candidates, *counts)}
+            return nn.sampled_softmax_loss(
+                **{**given, "labels": labels}, num_sampled=7, num_classes=NUM_CLASSES, **options
+            )
+
+        check = checkify.checkify(jax.jit(loss), errors=checkify.user_checks)
+        name = "sampled_softmax_loss: `"
+        assert (check(wrong)[0].get() or "").startswith(f"{name}labels` must be in [0, 23)")
+        out_of_range = jnp.asarray(candidates).at[2].set(-1)
+        report = check(given["labels"], out_of_range)[0].get() or ""
+        assert report.startswith(f"{name}sampled_values[0]` must be in [0, 23)")
+
 
 class TestFullLoss:
     def test_softmax_over_all_candidates_is_the_full_one(self):
