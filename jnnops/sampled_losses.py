@@ -31,6 +31,7 @@ from jnnops._check import (
     as_float_array,
     as_integer_array,
     as_key,
+    as_size,
     as_static_bool,
     as_static_int,
     check_rank,
@@ -210,8 +211,8 @@ def _sampled_loss(
 ) -> jax.Array:
     """Checks the arguments, of which ``classes`` are weights and biases, and computes the loss."""
     op = settings.op
-    num_sampled = as_static_int(op, "num_sampled", num_sampled, minimum=1)
-    num_true = as_static_int(op, "num_true", num_true, minimum=1)
+    num_sampled, num_true = as_size(op, "num_sampled", num_sampled), as_size(op, "num_true", num_true)
+    key = None if key is None else as_key(op, key)
     settings = settings._replace(
         num_classes=as_static_int(op, "num_classes", settings.num_classes, minimum=1),
         remove_accidental_hits=as_static_bool(op, "remove_accidental_hits", settings.remove_accidental_hits),

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import as_integer_array, as_key, as_static_bool, as_static_int
+from jnnops._check import as_integer_array, as_key, as_size, as_static_bool, as_static_int
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import checked_ids
 from jnnops._types import Key
@@ -36,7 +36,7 @@ class SampledCandidates(NamedTuple):
 
 def as_true_classes(op: str, true_classes: ArrayLike, num_true: int) -> jax.Array:
     """Checks ``[batch, num_true]`` ids."""
-    num_true = as_static_int(op, "num_true", num_true, minimum=1)
+    num_true = as_size(op, "num_true", num_true)
     ids = as_integer_array(op, "true_classes", true_classes, rank=2)
     if ids.shape[1] != num_true:
         raise ValueError(f"{op}: `true_classes` must have num_true = {num_true} columns, got shape {ids.shape}")
@@ -48,7 +48,7 @@ def check_sampler(
 ) -> tuple[jax.Array, jax.Array, int, bool, int]:
     """Converts the arguments of a sampler: true classes, key, then the static ones."""
     ids = as_true_classes(op, true_classes, num_true)
-    num_sampled = as_static_int(op, "num_sampled", num_sampled, minimum=1)
+    num_sampled = as_size(op, "num_sampled", num_sampled)
     unique = as_static_bool(op, "unique", unique)
     range_max = as_static_int(op, "range_max", range_max, minimum=1)
     if range_max > np.iinfo(np.int32).max:

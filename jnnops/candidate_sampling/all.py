@@ -1,9 +1,12 @@
 """The sampler that draws nothing."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnnops._check import as_static_bool, as_static_int
+from jnnops._check import as_key, as_size, as_static_bool, as_static_int
 from jnnops._types import Key
 from jnnops.candidate_sampling._sample import SampledCandidates, as_true_classes, checked_classes
 
@@ -43,14 +46,20 @@ def all_candidate_sampler(
     References:
         ``tf.random.all_candidate_sampler``.
     """
-    del key
     op = "all_candidate_sampler"
+    if key is not None:
+        as_key(op, key)
     ids = as_true_classes(op, true_classes, num_true)
-    num_sampled = as_static_int(op, "num_sampled", num_sampled, minimum=1)
+    num_sampled = as_size(op, "num_sampled", num_sampled)
     as_static_bool(op, "unique", unique)
     if range_max is not None and as_static_int(op, "range_max", range_max) != num_sampled:
         raise ValueError(f"{op}: `range_max` must be num_sampled = {num_sampled}, got {range_max}")
-    _, valid = checked_classes(op, ids, num_sampled)
+    return _all_candidates(ids, num_sampled)
+
+
+@functools.partial(jax.jit, static_argnames="num_sampled")
+def _all_candidates(true_classes: jax.Array, num_sampled: int) -> SampledCandidates:
+    _, valid = checked_classes("all_candidate_sampler", true_classes, num_sampled)
     return SampledCandidates(
         jnp.arange(num_sampled, dtype=jnp.int32), valid.astype(jnp.float32), jnp.ones(num_sampled, jnp.float32)
     )

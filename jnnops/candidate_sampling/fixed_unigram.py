@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jnnops._check import as_static_int, describe, is_traced
+from jnnops._check import as_static_float, as_static_int, describe, is_traced
+from jnnops._primitives.serialization import serializable
 from jnnops._types import Key
 from jnnops.candidate_sampling._alias import alias_table, draw_from_alias_table
 from jnnops.candidate_sampling._distinct import Distribution
@@ -18,6 +19,7 @@ from jnnops.candidate_sampling._random import random_words
 from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, sample
 
 
+@serializable
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("probabilities", "threshold", "alias"),
@@ -158,8 +160,7 @@ def _table(
     shard = as_static_int(op, "shard", shard)
     if not 0 <= shard < num_shards:
         raise ValueError(f"{op}: `shard` must be in [0, num_shards) = [0, {num_shards}), got {shard}")
-    if not isinstance(distortion, int | float | np.integer | np.floating):
-        raise TypeError(f"{op}: `distortion` must be a number, got {describe(distortion)}")
+    distortion = as_static_float(op, "distortion", distortion)
     try:
         counts = np.asarray(unigrams, np.float64)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from jnnops._check import as_array, as_integer_array, as_static_int, check_shape, debug_check, describe, is_traced
 from jnnops._primitives.order import after, read_once
+from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution
@@ -19,6 +20,7 @@ from jnnops.candidate_sampling._random import random_words, scale_words
 from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, checked_classes, sample
 
 
+@serializable
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("tree",), meta_fields=("range_max",))
 @dataclasses.dataclass(frozen=True, eq=False)
 class LearnedUnigramState:
@@ -113,6 +115,7 @@ def _check_counts(op: str, counts: ArrayLike) -> ArrayLike:
     return known.astype(np.uint32)
 
 
+@serializable
 class LearnedUnigramSample(NamedTuple):
     """``SampledCandidates`` and the new state.
 

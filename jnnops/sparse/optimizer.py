@@ -10,6 +10,7 @@ import optax
 
 from jnnops._check import accumulation_dtype, as_static_bool, check_callable, describe
 from jnnops._primitives.order import after, read_once
+from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import in_range
 from jnnops._tables.rows import take_rows
 from jnnops._types import Tree
@@ -21,6 +22,7 @@ from jnnops.sparse.updates import put_rows
 _OP = "sparse.lazy"
 
 
+@serializable
 class CatchUpState(NamedTuple):
     """The state of :func:`lazy` with ``catch_up``.
 
