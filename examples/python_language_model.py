@@ -5,8 +5,7 @@ would take most of the time, so the loss of training is a sampled softmax, and t
 trained by the rows that a step looks up. What counts is the full softmax on files held out from training. For
 comparison the same network is then trained with the full softmax, for the same time.
 
-Takes four minutes on two cores, two for each. Run ``python examples/python_language_model.py --help`` for the
-options.
+Takes a minute and a half on two cores. Run ``python examples/python_language_model.py --help`` for the options.
 """
 
 import functools
