@@ -178,11 +178,12 @@ class TestLearnedUnigram:
             nn.LearnedUnigramState.from_counts(np.array([3, 0, 2]))
         with pytest.raises(TypeError, match="LearnedUnigramState.from_counts: `counts` must be an integer array"):
             nn.LearnedUnigramState.from_counts(np.array([0.5]))
-        for counts in ([2**32, 1], [2**32 - 1, 1], [2**70], np.array([2**63], np.uint64)):
+        too_large: list[Any] = [[2**32, 1], [2**32 - 1, 1], [2**70], np.array([2**63], np.uint64)]
+        for counts in too_large:
             with pytest.raises(ValueError, match=r"from_counts: `counts` must have a sum of less than 2\*\*32, got"):
                 nn.LearnedUnigramState.from_counts(counts)
         with pytest.raises(ValueError, match="`counts` must be at least 1, got 0 at 1"):
-            jax.make_jaxpr(lambda: nn.LearnedUnigramState.from_counts([3, 0]))()
+            jax.make_jaxpr(lambda: nn.LearnedUnigramState.from_counts(np.array([3, 0])))()
         check = checkify.checkify(jax.jit(nn.LearnedUnigramState.from_counts), errors=checkify.user_checks)
         report = check(jnp.array([3, 0]))[0].get() or ""
         assert report.startswith("LearnedUnigramState.from_counts: `counts` must be at least 1")

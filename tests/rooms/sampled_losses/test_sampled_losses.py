@@ -1,6 +1,7 @@
 """Sampled losses: shards, hits, labels out of range, and that they approach the full loss."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -192,7 +193,7 @@ class TestLabelsOutOfRange:
         wrong = np.where(np.arange(6)[:, None] == 3, NUM_CLASSES, given["labels"])
 
         def loss(labels, candidates=None):
-            options = {"key": KEY} if candidates is None else {"sampled_values": (candidates, *counts)}
+            options: Any = {"key": KEY} if candidates is None else {"sampled_values": (candidates, *counts)}
             return nn.sampled_softmax_loss(
                 **{**given, "labels": labels}, num_sampled=7, num_classes=NUM_CLASSES, **options
             )
