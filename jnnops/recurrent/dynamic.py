@@ -151,8 +151,7 @@ def run_cell(
     lengths = None
     if sequence_length is not None:
         lengths = as_lengths(op, "sequence_length", sequence_length, batch)
-        lengths, _ = checked_lengths(op, "sequence_length", lengths, time)
-        lengths = jnp.clip(lengths, 0, time).astype(jnp.int32)
+        lengths = _count_steps(op, lengths, time)
     if initial_state is None:
         if not hasattr(cell, "zero_state"):
             message = "must have a method zero_state(batch_size, dtype) unless an initial state is given"
@@ -174,6 +173,13 @@ def run_cell(
         time_major=time_major,
         unroll=as_size(op, "unroll", unroll),
     )
+
+
+@functools.partial(jax.jit, static_argnames=("op", "time"))
+def _count_steps(op: str, lengths: jax.Array, time: int) -> jax.Array:
+    """How many steps each row has, of lengths that may be out of range."""
+    lengths, _ = checked_lengths(op, "sequence_length", lengths, time)
+    return jnp.clip(lengths, 0, time).astype(jnp.int32)
 
 
 def _as_inputs(op: str, inputs: Tree, time_major: bool) -> tuple[Tree, int, int]:

@@ -98,7 +98,11 @@ class TestFixedUnigram:
         ("make", "options", "message"),
         [
             (nn.UnigramTable.from_unigrams, {"unigrams": ["a", "b"]}, "from_unigrams: `unigrams` must be numbers, got"),
-            (nn.UnigramTable.from_unigrams, {"unigrams": [1.0], "distortion": "1"}, "`distortion` must be a static number"),
+            (
+                nn.UnigramTable.from_unigrams,
+                {"unigrams": [1.0], "distortion": "1"},
+                "`distortion` must be a static number",
+            ),
             (nn.UnigramTable.from_vocab_file, {"vocab_file": 3}, "from_vocab_file: `vocab_file` must be a path, got 3"),
         ],
     )
