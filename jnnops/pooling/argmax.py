@@ -27,9 +27,9 @@ from jnnops._tables.ids import in_range, signed
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
 from jnnops._windows.layout import along, move_channels
-from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling
+from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling, split_channels
 from jnnops.pooling._reduction import maxima_and_winners
-from jnnops.pooling.maximum import maximum_of_windows
+from jnnops.pooling.maximum import join_channels, maximum_of_windows
 
 
 @serializable
@@ -61,7 +61,7 @@ def max_pool_with_argmax(
     Args:
         input: ``[batch, *spatial, channels]``, or ``[batch, channels, *spatial]`` as ``data_format`` says, of rank 3, 4
             or 5, floating point or integer.
-        ksize: Size of the window.
+        ksize: Size of the window, over the channels too as in :func:`max_pool`.
         strides: Cells from one window to the next.
         padding: ``"SAME"``, ``"VALID"`` or pairs ``(before, after)``; padding never wins.
         data_format: One of the formats of that many dimensions; channels last unless given.
@@ -82,7 +82,8 @@ def max_pool_with_argmax(
     Note:
         The gradient of ``output`` goes to the maxima that ``argmax`` names. NaN is the maximum of a window that has
         one. TensorFlow has this op in two dimensions and channels last only, and knows neither explicit padding nor
-        dilations; of a window of minus infinity or NaN it names a cell that need not be in the window.
+        dilations, and takes a window over the channels for one of size 1; of a window of minus infinity or NaN it names
+        a cell that need not be in the window.
 
     Example:
         >>> x = jnp.array([[1.0, 3.0, 3.0, 2.0]]).reshape(1, 4, 1)
@@ -96,6 +97,7 @@ def max_pool_with_argmax(
     op = "max_pool_with_argmax"
     x = as_number_array(op, "input", input)
     arguments = WindowArguments(op, strides, padding, data_format, dilations)
+    arguments, ksize, joined = split_channels(arguments, x, ksize, ranks=POOLED_RANKS)
     window, channels_last = resolve_pooling(arguments, x, ksize, ranks=POOLED_RANKS)
     include_batch_in_index = as_static_bool(op, "include_batch_in_index", include_batch_in_index)
     dtype = as_dtype(op, "output_dtype", output_dtype)
@@ -105,7 +107,7 @@ def max_pool_with_argmax(
         raise TypeError(f"{op}: `output_dtype` must be int32 unless jax_enable_x64 is set, got int64")
     if (x.size if include_batch_in_index else math.prod(x.shape[1:])) > jnp.iinfo(dtype).max:
         raise ValueError(f"{op}: `output_dtype` must hold the indices of input.shape = {x.shape}, got {dtype}")
-    return _maxima(x, window, channels_last, dtype, include_batch_in_index)
+    return _maxima(x, window, joined, channels_last, dtype, include_batch_in_index)
 
 
 def max_unpool(
@@ -164,29 +166,37 @@ def max_unpool(
     return _unpool(x, indices, shape, include_batch_in_index)
 
 
-@functools.partial(jax.jit, static_argnames=("window", "channels_last", "dtype", "include_batch"))
-def _maxima(x: jax.Array, window: Window, channels_last: bool, dtype: Any, include_batch: bool) -> MaxPoolWithArgmax:
-    n = window.rank
+@functools.partial(jax.jit, static_argnames=("window", "joined", "channels_last", "dtype", "include_batch"))
+def _maxima(
+    x: jax.Array, window: Window, joined: int, channels_last: bool, dtype: Any, include_batch: bool
+) -> MaxPoolWithArgmax:
+    n, cells = window.rank, math.prod(x.shape[1:])
     if not channels_last:
         x = move_channels(x, n, to_last=True)
+    # how far apart neighbours along each axis are in the flattened example: those of the channels come last
+    shape = (*window.input_shape, x.shape[-1]) if channels_last else (x.shape[-1], *window.input_shape)
+    apart = [math.prod(shape[axis + 1 :]) for axis in range(n + 1)]
+    spatial, channel = (apart[:n], apart[n]) if channels_last else (apart[1:], apart[0])
+    if joined > 1:
+        x, window = join_channels(x, window, joined)
+        spatial, channel = [*spatial, channel], channel * joined
+
     output = maximum_of_windows(x, window)
     taps = maxima_and_winners(lax.stop_gradient(x), window)[1].astype(dtype)
 
     def numbers(axis: int, values: Any) -> jax.Array:
         """Numbers that depend on the place along one axis."""
-        return jnp.asarray(values, dtype).reshape(along(axis, n + 2))
+        return jnp.asarray(values, dtype).reshape(along(axis, x.ndim))
 
-    # how far apart neighbours along each axis are in the flattened example: those of the channels come last
-    shape = (*window.input_shape, x.shape[-1]) if channels_last else (x.shape[-1], *window.input_shape)
-    apart = [math.prod(shape[axis + 1 :]) for axis in range(n + 1)]
-    spatial, channel = (apart[:n], apart[n]) if channels_last else (apart[1:], apart[0])
-    argmax = numbers(n + 1, np.arange(x.shape[-1]) * channel)
+    argmax = numbers(x.ndim - 1, np.arange(x.shape[-1]) * channel)
     if include_batch:
-        argmax = argmax + numbers(0, np.arange(x.shape[0]) * math.prod(shape))
+        argmax = argmax + numbers(0, np.arange(x.shape[0]) * cells)
     for axis, dim in reversed(list(enumerate(window.dimensions))):
         tap, taps = (taps, taps) if axis == 0 else (taps % dim.taps, taps // dim.taps)
         cell = numbers(axis + 1, np.arange(dim.outputs) * dim.stride - dim.before) + tap * dim.dilation
         argmax = argmax + cell * spatial[axis]
+    if joined > 1:
+        output, argmax = (array.squeeze(-2) for array in (output, argmax))
     if not channels_last:
         output, argmax = (move_channels(array, n, to_last=False) for array in (output, argmax))
     return MaxPoolWithArgmax(output, argmax)

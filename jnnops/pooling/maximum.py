@@ -200,10 +200,15 @@ def maximum(arguments: WindowArguments, input: ArrayLike, ksize: Ints, ranks: in
 
 @functools.partial(jax.jit, static_argnames=("window", "joined"))
 def _maximum_of_channels(x: jax.Array, window: Window, joined: int) -> jax.Array:
-    """The maximum of windows that each have so many neighbouring channels, as one more spatial dimension."""
+    """The maximum of windows that each have so many neighbouring channels."""
+    return maximum_of_windows(*join_channels(x, window, joined)).squeeze(-2)
+
+
+def join_channels(x: jax.Array, window: Window, joined: int) -> tuple[jax.Array, Window]:
+    """So many neighbouring channels as one more spatial dimension, of which each window has all cells."""
     groups = x.reshape(*x.shape[:-1], x.shape[-1] // joined, joined)
     channels = Dimension(cells=joined, outputs=1, taps=joined, stride=1, dilation=1, before=0, after=0)
-    return maximum_of_windows(jnp.swapaxes(groups, -1, -2), Window((*window.dimensions, channels))).squeeze(-2)
+    return jnp.swapaxes(groups, -1, -2), Window((*window.dimensions, channels))
 
 
 @functools.partial(jax.jit, static_argnames=("window",))

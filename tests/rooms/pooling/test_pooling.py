@@ -137,11 +137,24 @@ class TestMaximum:
         finite = np.nan_to_num(x, posinf=9, neginf=-9).astype(np.int8)
         np.testing.assert_array_equal(over_channels(finite), over_a_sequence(finite))
 
-    @pytest.mark.parametrize("op", [nn.max_pool_with_argmax, nn.avg_pool])
-    def test_only_maxima_have_windows_of_channels(self, op):
-        # of which TensorFlow gives the input and something empty
-        with pytest.raises(ValueError, match=f"{op.__name__}: `ksize` must be 1 for the batch and channel dimensions"):
-            op(np.ones((1, 2, 2, 4), np.float32), (1, 1, 1, 2), (1, 1, 1, 2), "VALID")
+    @pytest.mark.parametrize(("data_format", "size"), [("NHWC", (1, 2, 3, 2)), ("NCHW", (1, 2, 2, 3))])
+    @pytest.mark.parametrize("include_batch", [False, True])
+    def test_windows_of_channels_have_places_of_their_maxima(self, data_format, size, include_batch):
+        x = np.random.default_rng(0).integers(0, 4, (2, 6, 6, 6)).astype(np.float32)
+        strides = (1, 2, 2, 2)
+        output, argmax = nn.max_pool_with_argmax(x, size, strides, "SAME", data_format, jnp.int32, include_batch)
+        np.testing.assert_array_equal(output, nn.max_pool(x, size, strides, "SAME", data_format))
+        flat = [x.ravel()] * 2 if include_batch else x.reshape(2, -1)
+        for example, values, places in zip(flat, output, argmax, strict=True):
+            np.testing.assert_array_equal(example[places], values)
+        gradient = jax.grad(lambda x: nn.max_pool_with_argmax(x, size, strides, "SAME", data_format).output.sum())(x)
+        unpooled = nn.max_unpool(jnp.ones(output.shape), argmax, x.shape, include_batch)
+        np.testing.assert_array_equal(gradient, unpooled)
+
+    def test_averages_have_no_windows_of_channels(self):
+        # TensorFlow's result is empty
+        with pytest.raises(ValueError, match="avg_pool: `ksize` must be 1 for the batch and channel dimensions"):
+            nn.avg_pool(np.ones((1, 2, 2, 4), np.float32), (1, 1, 1, 2), (1, 1, 1, 2), "VALID")
 
 
 class TestAverage:
