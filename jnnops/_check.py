@@ -240,9 +240,11 @@ def as_static_bool(op: str, argument: str, value: Any) -> bool:
 
 def as_static_float(op: str, argument: str, value: Any, within: Interval = ANY_NUMBER) -> float:
     """Converts to a Python float that lies in an interval; a traced value is a TypeError."""
-    is_number = not isinstance(value, str | bytes | Tracer) and np.ndim(value) == 0 and hasattr(value, "__float__")
+    if is_sequence(value):
+        raise ValueError(f"{op}: `{argument}` must be of rank 0, got {describe(value)}")
+    is_number = hasattr(value, "__float__") and not isinstance(value, bool | np.bool_ | Tracer)
     try:
-        number = float(value) if is_number and not isinstance(value, bool | np.bool_) else None
+        number = float(value) if is_number and not np.iscomplexobj(value) else None
     except (TypeError, ValueError):
         number = None
     except OverflowError as error:

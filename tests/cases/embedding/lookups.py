@@ -158,7 +158,7 @@ CASES = [
             bad("`ids` must be an integer array, got float32", TypeError, ids=np.ones(2, np.float32)),
             bad("`max_norm` must be at least 0, got -1", max_norm=-1),
             bad("`max_norm` must be at least 0, got nan", max_norm=float("nan")),
-            bad("`max_norm` must be integer or floating point", TypeError, max_norm=True),
+            bad("`max_norm` must be a static number", TypeError, max_norm=True),
             bad("`params` must be floating point", TypeError, params=np.ones((2, 3), np.int32), max_norm=1.0),
             bad("`partition_strategy` must be 'mod' or 'div', got 'row'", partition_strategy="row"),
         ),

@@ -119,9 +119,9 @@ CASES = [
             bad(r"`variance` must have shape \(2,\) .*, got \(0,\)", variance=np.ones(0, np.float32)),
             bad("`variance` must be floating point", TypeError, variance=[1, 1]),
             bad("`data_format` must be 'NHWC' or 'NCHW', got 'NDHWC'", data_format="NDHWC"),
-            bad("`is_training` must be True or False, got 'yes'", is_training="yes"),
+            bad("`is_training` must be True or False, got 'yes'", TypeError, is_training="yes"),
             bad("`epsilon` must be of rank 0", epsilon=[0.1]),
-            bad("`exponential_avg_factor` must be integer or floating", TypeError, exponential_avg_factor=True),
+            bad("`exponential_avg_factor` must be a static number", TypeError, exponential_avg_factor=True),
         ),
     ),
     fused_batch_norm(
