@@ -62,6 +62,8 @@ def differentiable(
     compute: Function,
     jvp: Callable[..., tuple[jax.Array, jax.Array]],
     batch: BatchRule,
+    *,
+    on_cpu: Function | None = None,
 ) -> Operation:
     """Makes an operation of a function with a forward derivative of its own.
 
@@ -71,8 +73,9 @@ def differentiable(
             these, None stands for zero. To be right in every order, the value must come from operations that have this
             derivative, too.
         batch: The batching rule, as in :func:`linear_pair`.
+        on_cpu: What computes the same where the program runs on CPU, if it is not the same function.
     """
-    operation = _declare(_name(compute), compute, batch)
+    operation = _declare(_name(compute), compute, batch, on_cpu=on_cpu)
 
     def rule(primals: Any, tangents: Any, **params: Any) -> Any:
         given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]
@@ -124,7 +127,7 @@ def _declare(name: str, compute: Function, batch: BatchRule, on_cpu: Function | 
     def abstract(*arrays: Any, **params: Any) -> Any:
         return jax.make_jaxpr(functools.partial(compute, **params))(*arrays).out_avals[0]
 
-    def batched(arrays: Sequence[Any], axes: Sequence[int | None], **params: Any) -> tuple[jax.Array, int]:
+    def batched(arrays: Sequence[Any], axes: Sequence[int | None], /, **params: Any) -> tuple[jax.Array, int]:
         if 0 in (array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None):
             return _of_no_copies(operation, arrays, axes, params), 0
         return batch(operation, arrays, axes, **params)

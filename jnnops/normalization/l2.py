@@ -1,6 +1,8 @@
 """Normalization by the Euclidean norm."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_inexact_array, as_scalar, canonical_axes
+from jnnops._primitives.operation import Operation, differentiable
 from jnnops._types import Axes
 
 
@@ -62,16 +65,112 @@ def _l2_normalize(x: jax.Array, epsilon: ArrayLike, axes: tuple[int, ...]) -> ja
 
 
 def _normalize(x: jax.Array, epsilon: ArrayLike, axes: tuple[int, ...]) -> jax.Array:
-    # Of scaled vectors neither the squares nor the powers of the norm in derivatives overflow or vanish. The direction
-    # does not depend on the scale, which therefore has no derivative.
-    scale = _scale(jnp.sum(jnp.square(lax.stop_gradient(x)), axes, keepdims=True))
-    scaled, epsilon = _times(x, scale), jnp.asarray(epsilon, x.dtype)
-    squared_norm = jnp.sum(jnp.square(scaled), axes, keepdims=True)
-    # A choice, since a maximum would share the gradient at a tie, and another before each root, whose slope may be
-    # infinite where it does not count.
+    shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    return DIRECTION(x, jnp.broadcast_to(jnp.asarray(epsilon, x.dtype), shape), axes=axes)
+
+
+def _direction(x: jax.Array, epsilon: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
+    return _of_any_length(x, epsilon, axes)[0]
+
+
+def _factor(x: jax.Array, epsilon: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
+    """What a vector is multiplied by, which overflows or vanishes where the norm does."""
+    return _of_any_length(x, epsilon, axes)[1]
+
+
+def _of_any_length(x: jax.Array, epsilon: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """The direction and the factor, of scaled vectors, whose squares neither overflow nor vanish."""
+    scale = _scale(_squared_norm(x, axes))
+    scaled = _times(x, scale)
+    squared_norm = _squared_norm(scaled, axes)
     is_short = squared_norm < epsilon * scale * scale
-    of_short = lax.rsqrt(jnp.where(is_short, epsilon, 1)) / scale
-    return scaled * jnp.where(is_short, of_short, lax.rsqrt(jnp.where(is_short, 1, squared_norm)))
+    factor = jnp.where(is_short, lax.rsqrt(epsilon) / scale, lax.rsqrt(squared_norm))
+    return scaled * factor, factor * scale
+
+
+def _direction_on_cpu(x: jax.Array, epsilon: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
+    # To scale all vectors takes 1.5 to 3 times as long (jaxlib 0.10.2, AVX-512), so it is done only if one needs it. An
+    # accelerator would have to wait for the answer.
+    squared_norm = _squared_norm(x, axes)
+    return lax.cond(
+        _is_extreme(squared_norm, epsilon),
+        lambda: _direction(x, epsilon, axes=axes),
+        lambda: x * _plain_factor(squared_norm, epsilon),
+    )
+
+
+def _factor_on_cpu(x: jax.Array, epsilon: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
+    squared_norm = _squared_norm(x, axes)
+    return lax.cond(
+        _is_extreme(squared_norm, epsilon),
+        lambda: _factor(x, epsilon, axes=axes),
+        lambda: _plain_factor(squared_norm, epsilon),
+    )
+
+
+def _is_extreme(squared_norm: jax.Array, epsilon: jax.Array) -> jax.Array:
+    """Whether the square of any norm has overflowed, or has lost digits that count besides epsilon."""
+    enough = jnp.finfo(squared_norm.dtype).smallest_normal ** 0.75
+    return jnp.any(~(jnp.maximum(squared_norm, epsilon) >= enough) | ~jnp.isfinite(squared_norm))
+
+
+def _plain_factor(squared_norm: jax.Array, epsilon: jax.Array) -> jax.Array:
+    return lax.rsqrt(jnp.maximum(squared_norm, epsilon))
+
+
+def _squared_norm(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return jnp.sum(jnp.square(x), axes, keepdims=True)
+
+
+def _slopes(
+    primals: tuple[jax.Array, jax.Array], tangents: Sequence[jax.Array | None], axes: tuple[int, ...]
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """By ``x``, its change in units of the norm; by epsilon, half of its change in units of itself where it counts."""
+    (x, epsilon), (dx, d_epsilon) = primals, tangents
+    is_short = _squared_norm(lax.stop_gradient(x), axes) < epsilon
+    by_x = None if dx is None else FACTOR(x, epsilon, axes=axes) * dx
+    if d_epsilon is not None:
+        d_epsilon = jnp.where(is_short, d_epsilon / (2 * jnp.where(is_short, epsilon, 1)), 0)
+    return by_x, d_epsilon
+
+
+def _along(x: jax.Array, epsilon: jax.Array, change: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """How much of a change is along the vector, which makes it longer; 0 for short ones, whose factor stays."""
+    is_short = _squared_norm(lax.stop_gradient(x), axes) < epsilon
+    along = jnp.sum(DIRECTION(x, epsilon, axes=axes) * change, axes, keepdims=True)
+    return jnp.where(is_short, 0, along)
+
+
+def _direction_jvp(primals: Any, tangents: Any, *, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    y = DIRECTION(*primals, axes=axes)
+    change, shrinkage = _slopes(primals, tangents, axes)
+    tangent = jnp.zeros_like(y)
+    if change is not None:
+        tangent = change - y * _along(*primals, change, axes)
+    return y, tangent if shrinkage is None else tangent - y * shrinkage
+
+
+def _factor_jvp(primals: Any, tangents: Any, *, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    factor = FACTOR(*primals, axes=axes)
+    change, shrinkage = _slopes(primals, tangents, axes)
+    relative = jnp.zeros_like(factor)
+    if change is not None:
+        relative = _along(*primals, change, axes)
+    return factor, -factor * (relative if shrinkage is None else relative + shrinkage)
+
+
+def _batch(operation: Operation, arrays: Any, places: Any, *, axes: tuple[int, ...]) -> tuple[jax.Array, int]:
+    size = next(array.shape[at] for array, at in zip(arrays, places, strict=True) if at is not None)
+    x, epsilon = (
+        jnp.broadcast_to(array, (size, *array.shape)) if at is None else jnp.moveaxis(array, at, 0)
+        for array, at in zip(arrays, places, strict=True)
+    )
+    return operation(x, epsilon, axes=tuple(axis + 1 for axis in axes)), 0
+
+
+# (x, epsilon of the shape of the norms, *, axes) -> like x, and of the shape of the norms
+DIRECTION = differentiable(_direction, _direction_jvp, _batch, on_cpu=_direction_on_cpu)
+FACTOR = differentiable(_factor, _factor_jvp, _batch, on_cpu=_factor_on_cpu)
 
 
 def _scale(squared_norm: jax.Array) -> jax.Array:
@@ -88,7 +187,7 @@ def _scale(squared_norm: jax.Array) -> jax.Array:
 def _times(x: jax.Array, factor: jax.Array) -> jax.Array:
     """``x * factor``, where subnormal numbers count, too, which XLA takes for 0 on CPU."""
     info, product = jnp.finfo(x.dtype), x * factor
-    bits = lax.bitcast_convert_type(lax.stop_gradient(x), jnp.dtype(f"int{info.bits}"))
+    bits = lax.bitcast_convert_type(x, jnp.dtype(f"int{info.bits}"))
     one, mantissa = np.ones((), x.dtype).view(bits.dtype), np.array(2**info.nmant - 1, bits.dtype)
     exponent = np.array(2 ** (info.bits - 1) - 2**info.nmant, bits.dtype)
     # The number in units of the smallest normal one. As a product of the mantissa with constants, XLA would compute it
@@ -96,4 +195,4 @@ def _times(x: jax.Array, factor: jax.Array) -> jax.Array:
     fraction = lax.bitcast_convert_type(bits & mantissa | one, x.dtype) - 1
     magnitude = fraction * (factor * info.smallest_normal)
     missing = jnp.where(bits < 0, -magnitude, magnitude) - product
-    return product + lax.stop_gradient(jnp.where(bits & exponent == 0, missing, 0))
+    return product + jnp.where(bits & exponent == 0, missing, 0)
