@@ -118,6 +118,10 @@ def _plain_factor(squared_norm: jax.Array, epsilon: jax.Array) -> jax.Array:
     return lax.rsqrt(jnp.maximum(squared_norm, epsilon))
 
 
+def _is_short(x: jax.Array, epsilon: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return _squared_norm(lax.stop_gradient(x), axes) < epsilon
+
+
 def _squared_norm(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return jnp.sum(jnp.square(x), axes, keepdims=True)
 
@@ -127,17 +131,17 @@ def _slopes(
 ) -> tuple[jax.Array | None, jax.Array | None]:
     """By ``x``, its change in units of the norm; by epsilon, half of its change in units of itself where it counts."""
     (x, epsilon), (dx, d_epsilon) = primals, tangents
-    is_short = _squared_norm(lax.stop_gradient(x), axes) < epsilon
+    is_short = _is_short(x, epsilon, axes)
     by_x = None if dx is None else FACTOR(x, epsilon, axes=axes) * dx
     if d_epsilon is not None:
         d_epsilon = jnp.where(is_short, d_epsilon / (2 * jnp.where(is_short, epsilon, 1)), 0)
     return by_x, d_epsilon
 
 
-def _along(x: jax.Array, epsilon: jax.Array, change: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+def _along(primals: tuple[jax.Array, jax.Array], change: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """How much of a change is along the vector, which makes it longer; 0 for short ones, whose factor stays."""
-    is_short = _squared_norm(lax.stop_gradient(x), axes) < epsilon
-    along = jnp.sum(DIRECTION(x, epsilon, axes=axes) * change, axes, keepdims=True)
+    is_short = _is_short(*primals, axes)
+    along = jnp.sum(DIRECTION(*primals, axes=axes) * change, axes, keepdims=True)
     return jnp.where(is_short, 0, along)
 
 
@@ -146,7 +150,7 @@ def _direction_jvp(primals: Any, tangents: Any, *, axes: tuple[int, ...]) -> tup
     change, shrinkage = _slopes(primals, tangents, axes)
     tangent = jnp.zeros_like(y)
     if change is not None:
-        tangent = change - y * _along(*primals, change, axes)
+        tangent = change - y * _along(primals, change, axes)
     return y, tangent if shrinkage is None else tangent - y * shrinkage
 
 
@@ -155,7 +159,7 @@ def _factor_jvp(primals: Any, tangents: Any, *, axes: tuple[int, ...]) -> tuple[
     change, shrinkage = _slopes(primals, tangents, axes)
     relative = jnp.zeros_like(factor)
     if change is not None:
-        relative = _along(*primals, change, axes)
+        relative = _along(primals, change, axes)
     return factor, -factor * (relative if shrinkage is None else relative + shrinkage)
 
 
