@@ -11,17 +11,21 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import (
+    Interval,
     accumulation_dtype,
     as_integer_array,
     as_key,
     as_number_array,
     as_static_bool,
+    as_static_float,
     debug_check,
     describe,
+    is_sequence,
 )
 from jnnops._primitives.serialization import serializable
 from jnnops.pooling._regions import outer, region_maxima, region_sizes, region_sums
 
+_RATIO = Interval("be at least 1", low=1)
 _SEQUENCES = ("row_pooling_sequence", "col_pooling_sequence")
 
 
@@ -207,19 +211,15 @@ def _draw_and_pool(
 
 def _resolve_ratios(op: str, pooling_ratio: Any) -> tuple[float, float]:
     """The ratios of the rows and of the columns."""
-    try:
-        ratios = np.asarray(pooling_ratio, np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{op}: `pooling_ratio` must be static numbers, got {describe(pooling_ratio)}") from error
-    if ratios.shape not in ((), (2,), (4,)):
+    given = pooling_ratio if is_sequence(pooling_ratio) else (pooling_ratio,)
+    ratios = np.array([as_static_float(op, "pooling_ratio", ratio, _RATIO) for ratio in given])
+    if ratios.shape not in ((1,), (2,), (4,)):
         raise ValueError(f"{op}: `pooling_ratio` must be a number or have length 2 or 4, got {describe(pooling_ratio)}")
     if ratios.shape == (4,):
         if (ratios[0], ratios[3]) != (1, 1):
             message = "must be 1 for the batch and channel dimensions"
             raise ValueError(f"{op}: `pooling_ratio` {message}, got {describe(pooling_ratio)}")
         ratios = ratios[1:3]
-    if not (ratios >= 1).all():
-        raise ValueError(f"{op}: `pooling_ratio` must be at least 1, got {describe(pooling_ratio)}")
     rows, columns = np.broadcast_to(ratios, 2).tolist()
     return rows, columns
 

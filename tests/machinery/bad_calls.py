@@ -26,6 +26,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "arrays": (None, *_NO_NUMBERS, 3),
     "float": _NO_FLOATS,
     "float from 0": (*_NO_FLOATS, -1, -1e-3, float("nan")),
+    "ratios": (None, *_NO_NUMBERS, {1.5}, 1j, "1.5", True, 0.5, -1, float("nan"), [1.5] * 3, [], ["1.5"], [2, 1, 1, 1]),
     "fraction": (*_NO_FLOATS, -0.1, 1.5, float("nan")),
     "fraction below 1": (*_NO_FLOATS, -0.1, 1, 1.5, float("nan")),
     "sizes": (None, *_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
@@ -83,9 +84,10 @@ _ARGUMENTS: Mapping[str, str] = {
     "initializer": "kernel_init table_init",
     "cell": "cell cell_fw cell_bw",
     "pair": "sampled_values",
+    "ratios": "pooling_ratio",
     # What is a pytree, a path, or has tests of its own below `rooms`.
     "good for nothing": "params sp_ids sp_weights embedding_weights sparse_ids sparse_weights default_id state shift "
-    "initial_state initial_state_fw initial_state_bw vocab_file unigrams pooling_ratio table",
+    "initial_state initial_state_fw initial_state_bw vocab_file unigrams table",
 }
 _KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
 # Where an argument is of another kind than those of the same name.

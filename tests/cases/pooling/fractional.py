@@ -71,7 +71,7 @@ def drawn(op, label, **options):
 BAD = (
     bad("`value` must be integer or floating point", TypeError, value=np.ones((2, 7, 5, 3), bool)),
     bad("`value` must be of rank 4", value=np.ones((7, 5, 3), np.float32)),
-    bad("`pooling_ratio` must be static numbers, got 'two'", TypeError, pooling_ratio="two"),
+    bad("`pooling_ratio` must be a static number, got 'two'", TypeError, pooling_ratio="two"),
     bad("`pooling_ratio` must be a number or have length 2 or 4", pooling_ratio=(1, 2, 2)),
     bad("`pooling_ratio` must be 1 for the batch and channel dimensions", pooling_ratio=(1, 2, 2, 2)),
     bad("`pooling_ratio` must be at least 1, got 0.9", pooling_ratio=0.9),
