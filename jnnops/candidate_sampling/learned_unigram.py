@@ -105,9 +105,13 @@ class LearnedUnigramState:
 
 def _check_counts(op: str, counts: ArrayLike) -> ArrayLike:
     """Raises unless numbers that are known can be counts, and returns them in the dtype of the tree."""
-    known = np.asarray(counts)
-    if known.dtype.kind not in "iuO" or not known.size:
-        return counts  # for the checks of dtype and shape
+    try:
+        known = np.asarray(counts)
+    except ValueError:
+        return counts  # for the checks of dtype and shape, which follow
+    is_integer = known.dtype.kind in "iu" or (known.dtype.kind == "O" and all(type(each) is int for each in known.flat))
+    if not is_integer or not known.size:
+        return counts
     if known.min() < 1:
         raise ValueError(f"{op}: `counts` must be at least 1, got {known.min()} at {known.argmin()}")
     if known.max() >= 2**32 or known.sum(dtype=np.uint64) >= 2**32:

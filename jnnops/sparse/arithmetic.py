@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_array, as_number_array, as_scalar, at_least, promote
+from jnnops._check import (
+    NOT_NEGATIVE,
+    accumulation_dtype,
+    as_array,
+    as_inexact_array,
+    as_number_array,
+    as_scalar,
+    at_least,
+    promote,
+)
 from jnnops._tables.ids import signed_alike
 from jnnops._types import Tree
 from jnnops.sparse.slices import IndexedSlices, check_slices, is_slices
@@ -158,10 +167,7 @@ def scale(gradients: T, factor: ArrayLike) -> T:
     def multiply(path: Any, leaf: Any) -> Any:
         if isinstance(leaf, IndexedSlices):
             return leaf.with_values(multiply(path, leaf.values))
-        name = f"gradients{jax.tree_util.keystr(path)}"
-        array = as_array(op, name, leaf)
-        if not jnp.issubdtype(array.dtype, jnp.inexact):
-            raise TypeError(f"{op}: `{name}` must be floating point, got {array.dtype}")
+        array = as_inexact_array(op, f"gradients{jax.tree_util.keystr(path)}", leaf)
         wide = accumulation_dtype(array.dtype)
         return (array.astype(wide) * number.astype(wide)).astype(array.dtype)
 
@@ -185,7 +191,7 @@ def global_norm(grads: Tree) -> jax.Array:
     References:
         ``optax.global_norm``, ``tf.linalg.global_norm``.
     """
-    return _norm_of(jax.tree.map(_deduplicated, grads, is_leaf=is_slices))
+    return _norm_of(_deduplicated("sparse.global_norm", grads))
 
 
 def clip_by_global_norm(grads: Tree, max_norm: ArrayLike) -> Tree:
@@ -215,7 +221,7 @@ def clip_by_global_norm(grads: Tree, max_norm: ArrayLike) -> Tree:
         ``optax.clip_by_global_norm``, ``tf.clip_by_global_norm``.
     """
     limit = as_scalar("sparse.clip_by_global_norm", "max_norm", max_norm, NOT_NEGATIVE)
-    grads = jax.tree.map(_deduplicated, grads, is_leaf=is_slices)
+    grads = _deduplicated("sparse.clip_by_global_norm", grads)
     norm = _norm_of(grads)
     kept = (norm < jnp.asarray(limit, norm.dtype)) | (norm == 0)
     divisor = jnp.where(kept, 1, norm)  # the quotient has a derivative where it is not taken, too
@@ -231,8 +237,15 @@ def clip_by_global_norm(grads: Tree, max_norm: ArrayLike) -> Tree:
     return jax.tree.map(clip, grads, is_leaf=is_slices)
 
 
-def _deduplicated(grad: Any) -> Any:
-    return grad.deduplicate() if isinstance(grad, IndexedSlices) else grad
+def _deduplicated(op: str, grads: Tree) -> Tree:
+    """The gradients as arrays and slices of distinct rows."""
+
+    def deduplicate(path: Any, grad: Any) -> Any:
+        if isinstance(grad, IndexedSlices):
+            return grad.deduplicate()
+        return as_array(op, f"grads{jax.tree_util.keystr(path)}", grad)
+
+    return jax.tree_util.tree_map_with_path(deduplicate, grads, is_leaf=is_slices)
 
 
 def _norm_of(grads: Tree) -> jax.Array:

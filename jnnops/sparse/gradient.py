@@ -72,6 +72,8 @@ def value_and_grad(
     check_callable(_OP, "fun", fun, "fun(params)")
     check_callable(_OP, "tables", tables, "tables(params)")
     numbers, single = as_static_ints(_OP, "argnums", argnums), not isinstance(argnums, Sequence)
+    if not numbers:
+        raise ValueError(f"{_OP}: `argnums` must name an argument, got {argnums!r}")
     has_aux = as_static_bool(_OP, "has_aux", has_aux)
 
     @functools.wraps(fun)

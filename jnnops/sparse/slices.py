@@ -51,6 +51,7 @@ class IndexedSlices:
     __array_ufunc__ = None
 
     def __init__(self, indices: ArrayLike, values: ArrayLike, num_rows: int, unique: bool = False) -> None:
+        num_rows = as_static_int("IndexedSlices", "num_rows", num_rows, minimum=0)
         sealed = _sealed(_as_array(indices))
         self._set(sealed, _as_array(values), num_rows, _length(sealed) if unique else None)
 
@@ -207,7 +208,6 @@ def is_slices(leaf: Any) -> bool:
 
 def check_slices(op: str, argument: str, slices: IndexedSlices, table: Any = None, *, stacked: bool = False) -> None:
     """Raises unless the slices make sense, and fit the table if one is given; if ``stacked``, with one more axis."""
-    as_static_int(op, f"{argument}.num_rows", slices.num_rows, minimum=0)
     indices, values = slices._sealed, slices.values
     if not is_sealed(indices) or not isinstance(values, jax.Array):
         got = f"{type(indices).__name__} and {type(values).__name__}"

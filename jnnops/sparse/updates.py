@@ -56,7 +56,7 @@ def apply_updates(params: T, updates: Tree) -> T:
             array, why = as_array(op, name, update), f"that of `params{jax.tree_util.keystr(path)}`"
             check_shape(op, name, array, jnp.shape(param), why)
             return optax.apply_updates(param, array)
-        table = jnp.asarray(param)
+        table = as_array(op, f"params{jax.tree_util.keystr(path)}", param)
         check_slices(op, name, update, table)
         slices = update.deduplicate()
         indices = slices.indices

@@ -38,8 +38,8 @@ class TestApplyUpdates:
             apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], 6)})
         with pytest.raises(ValueError, match=message + r"5 rows of shape \(2,\)"):
             apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], 5, (2,))})
-        with pytest.raises(TypeError, match=r"`updates\['table'\].num_rows` must be a static integer, got '5'"):
-            apply_updates({"table": jnp.zeros((5, 3))}, {"table": slices_of([1], "5")})
+        with pytest.raises(TypeError, match="IndexedSlices: `num_rows` must be a static integer, got '5'"):
+            slices_of([1], "5")
 
     @pytest.mark.parametrize(
         ("param", "update"), [((3,), (1,)), ((), (3,)), ((3,), ()), ((1, 3), (3,)), ((3,), (2, 3))]
