@@ -77,6 +77,15 @@ from jnnops.embedding import SparseIds as SparseIds
 from jnnops.embedding import embedding_lookup as embedding_lookup
 from jnnops.embedding import embedding_lookup_sparse as embedding_lookup_sparse
 from jnnops.embedding import safe_embedding_lookup_sparse as safe_embedding_lookup_sparse
+from jnnops.evaluation import TopK as TopK
+from jnnops.evaluation import approx_max_k as approx_max_k
+from jnnops.evaluation import approx_min_k as approx_min_k
+from jnnops.evaluation import in_top_k as in_top_k
+from jnnops.evaluation import nth_element as nth_element
+from jnnops.losses import compute_average_loss as compute_average_loss
+from jnnops.losses import l2_loss as l2_loss
+from jnnops.losses import log_poisson_loss as log_poisson_loss
+from jnnops.losses import scale_regularization_loss as scale_regularization_loss
 from jnnops.morphology import black_tophat2d as black_tophat2d
 from jnnops.morphology import closing2d as closing2d
 from jnnops.morphology import dilation2d as dilation2d

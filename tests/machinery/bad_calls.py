@@ -22,6 +22,9 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "numbers": (*_NO_ARRAYS, 1j, np.ones(3, bool)),
     "integers": (*_NO_ARRAYS, 1.5, 1j, np.ones(3), np.array([2**40])),
     "array": _NO_ARRAYS,
+    "optional numbers": (*_NO_ARRAYS[1:], 1j, np.ones(3, bool)),
+    "place": (*_NO_ARRAYS, 1.5, -1, 99, [1]),
+    "count": (*_NO_INTS[:-1], None, -1, 99, [1], 2**70),
     "array or None": _NO_ARRAYS[1:],
     "arrays": (None, *_NO_NUMBERS, 3),
     "float": _NO_FLOATS,
@@ -54,15 +57,19 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
 
 _ARGUMENTS: Mapping[str, str] = {
     "floats": "logits pos_weight depthwise_filter pointwise_filter weights biases scale offset mean variance bias",
-    "numbers": "features x value input filters filter out_backprop mask marker labels max_value alpha beta",
+    "numbers": "features x value input filters filter out_backprop mask marker labels max_value alpha beta t operand "
+    "targets log_input predictions per_example_loss regularization_loss",
     "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
     "row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
     "float": "distortion forget_bias",
     "float from 0": "epsilon variance_epsilon max_norm cell_clip proj_clip",
-    "fraction": "momentum exponential_avg_factor",
+    "fraction": "recall_target momentum exponential_avg_factor",
     "fraction below 1": "rate",
     "sizes or None": "dilations",
+    "optional numbers": "sample_weight",
+    "count": "k",
+    "place": "n",
     "sizes": "strides stride ksize window_shape kernel_size dilation_rate block_shape",
     "shape": "output_shape input_sizes filter_sizes filter_shape",
     "shape of noise": "noise_shape",
@@ -70,10 +77,11 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj",
-    "size from 0": "steps batch_size",
-    "integer": "blank_index num_reserved_ids shard",
-    "axes": "axis axes spatial_dims",
+    "size from 0": "steps batch_size global_batch_size",
+    "integer": "reduction_input_size_override blank_index num_reserved_ids shard",
+    "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
+    "compute_full_loss reverse aggregate_to_topk "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
     "use_peepholes training",
     "name": "data_format combiner partition_strategy pooling_type rng_alg",
@@ -87,7 +95,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "ratios": "pooling_ratio",
     # What is a pytree, a path, or has tests of its own below `rooms`.
     "good for nothing": "params sp_ids sp_weights embedding_weights sparse_ids sparse_weights default_id state shift "
-    "initial_state initial_state_fw initial_state_bw vocab_file unigrams table",
+    "initial_state initial_state_fw initial_state_bw axis_name vocab_file unigrams table",
 }
 _KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
 # Where an argument is of another kind than those of the same name.
@@ -96,6 +104,7 @@ _OTHER_KIND = (
         "atrous_conv2d": {"rate": "size"},
         "atrous_conv2d_transpose": {"rate": "size"},
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
+        "in_top_k": {"targets": "integers", "k": "integer"},
         "l2_normalize": {"x": "array"},
         "stateless_dropout": {"rng_alg": "generator"},
         "sampled_softmax_loss": {"labels": "integers"},
