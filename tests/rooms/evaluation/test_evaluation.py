@@ -34,7 +34,7 @@ class TestInTopK:
     def test_nothing_is_sorted(self):
         text = jax.jit(nn.in_top_k).lower(jnp.zeros(4, int), jnp.zeros((4, 9)), 3).as_text()
         assert "stablehlo.sort" not in text
-        assert "top_k" not in text
+        assert "chlo.top_k" not in text
 
 
 class TestNthElement:
