@@ -89,7 +89,7 @@ def log_poisson_loss(targets: ArrayLike, log_input: ArrayLike, compute_full_loss
 def _log_poisson_loss(targets: jax.Array, log_input: jax.Array, full: bool) -> jax.Array:
     wide = accumulation_dtype(targets.dtype)
     counts, logs = targets.astype(wide), log_input.astype(wide)
-    # 0 times minus infinity counts nothing, in the gradient neither.
+    # 0 times minus infinity is 0 here, in the loss and in its gradient.
     is_certain = (counts == 0) & (logs == -jnp.inf)
     loss = jnp.exp(logs) - counts * jnp.where(is_certain, 0, logs)
     if full:

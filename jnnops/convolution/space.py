@@ -305,7 +305,7 @@ def _pairs(op: str, argument: str, value: Sequence[Sequence[int]]) -> Pairs:
 def _block_shape(op: str, block_shape: Ints, count: int, argument: str) -> tuple[int, ...]:
     block = as_static_ints(op, "block_shape", block_shape, minimum=1)
     if not hasattr(block_shape, "__len__"):
-        block *= max(count, 1)  # one size is for no dimension at all an error, too
+        block *= max(count, 1)  # so that one size for no dimension is refused below
     if len(block) != count:
         raise ValueError(f"{op}: `block_shape` must have a size for each of the {count} `{argument}`, got {block}")
     return block

@@ -13,7 +13,7 @@ from jnnops._check import check_rank, debug_check, is_real_number
 from jnnops._tables.ids import in_range, signed
 from jnnops._tables.rows import add_rows
 
-if TYPE_CHECKING:  # which takes as long to import as all of this library
+if TYPE_CHECKING:  # Importing it takes longer than importing this library.
     from jax.experimental.sparse import BCOO
 
 # The rows of bags of at most this many ids are summed by an addition for each id, because XLA on CPU gathers, weighs

@@ -24,7 +24,7 @@ from jnnops._types import Table
 from jnnops.embedding._bags import NO_ID, Bags, bags_of, check_sparse, ids_where
 from jnnops.embedding._max_norm import limited, of_each_row
 
-if TYPE_CHECKING:  # which takes as long to import as all of this library
+if TYPE_CHECKING:  # Importing it takes longer than importing this library.
     from jax.experimental.sparse import BCOO
 
 COMBINERS = ("mean", "sqrtn", "sum")

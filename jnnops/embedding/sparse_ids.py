@@ -9,7 +9,7 @@ import numpy as np
 
 from jnnops._check import as_integer_array, as_number_array, as_static_int, check_choice, describe
 
-if TYPE_CHECKING:  # which takes as long to import as all of this library
+if TYPE_CHECKING:  # Importing it takes longer than importing this library.
     from jax.experimental.sparse import BCOO
 
 
