@@ -129,7 +129,7 @@ def _nth_element(x: jax.Array, n: jax.Array, reverse: bool) -> jax.Array:
     found = jnp.where(valid, found, jnp.asarray(jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else 0, x.dtype))
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return found
-    # What is added is 0: the mean of all equal numbers less the same mean without a derivative. Only its gradient counts.
+    # What is added is 0, the mean of all equal numbers less the same mean without a derivative: its gradient counts.
     equal = (x == found[..., None]) & valid
     share = equal.astype(x.dtype) / jnp.maximum(jnp.sum(equal, -1, keepdims=True), 1).astype(x.dtype)
     finite = jnp.where(equal & jnp.isfinite(x), x, 0)
