@@ -96,10 +96,15 @@ from jnnops.morphology import reconstruct2d as reconstruct2d
 from jnnops.morphology import white_tophat2d as white_tophat2d
 from jnnops.normalization import FusedBatchNormResult as FusedBatchNormResult
 from jnnops.normalization import Moments as Moments
+from jnnops.normalization import SufficientStatistics as SufficientStatistics
+from jnnops.normalization import batch_norm_with_global_normalization as batch_norm_with_global_normalization
 from jnnops.normalization import batch_normalization as batch_normalization
 from jnnops.normalization import fused_batch_norm as fused_batch_norm
 from jnnops.normalization import l2_normalize as l2_normalize
 from jnnops.normalization import moments as moments
+from jnnops.normalization import normalize_moments as normalize_moments
+from jnnops.normalization import sufficient_statistics as sufficient_statistics
+from jnnops.normalization import weighted_moments as weighted_moments
 from jnnops.pooling import FractionalPoolResult as FractionalPoolResult
 from jnnops.pooling import MaxPoolWithArgmax as MaxPoolWithArgmax
 from jnnops.pooling import avg_pool as avg_pool

@@ -19,6 +19,7 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from jnnops._primitives.checked import checked_p
+from jnnops._types import AxisNames
 
 FLOATING = "floating point (float16, bfloat16, float32 or float64)"
 
@@ -320,6 +321,11 @@ def canonical_axes(op: str, argument: str, axes: Any, rank: int) -> tuple[int, .
 def canonical_axis(op: str, argument: str, axis: Any, rank: int) -> int:
     """Resolves one axis, possibly negative."""
     return canonical_axes(op, argument, as_static_int(op, argument, axis), rank)[0]
+
+
+def as_axis_names(axis_name: AxisNames) -> AxisNames:
+    """The name of a mapped axis, or several in a tuple, which is hashable."""
+    return tuple(axis_name) if isinstance(axis_name, list) else axis_name
 
 
 def as_key(op: str, key: Any) -> jax.Array:

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jnnops._check import (
     accumulation_dtype,
+    as_axis_names,
     as_float_array,
     as_float_arrays,
     as_number_array,
@@ -151,7 +152,7 @@ def compute_average_loss(
             )
     if global_batch_size is not None:
         global_batch_size = as_static_int(op, "global_batch_size", global_batch_size, minimum=0)
-    return _average(losses, weights, global_batch_size, tuple(axis_name) if isinstance(axis_name, list) else axis_name)
+    return _average(losses, weights, global_batch_size, as_axis_names(axis_name))
 
 
 def _broadcast(weights: jax.Array, losses: jax.Array) -> bool:
@@ -196,7 +197,7 @@ def scale_regularization_loss(regularization_loss: ArrayLike, *, axis_name: Axis
         ``tf.nn.scale_regularization_loss``, where ``axis_name`` is the distribution strategy's.
     """
     loss = as_float_array("scale_regularization_loss", "regularization_loss", regularization_loss)
-    devices = 1 if axis_name is None else lax.psum(1, tuple(axis_name) if isinstance(axis_name, list) else axis_name)
+    devices = 1 if axis_name is None else lax.psum(1, as_axis_names(axis_name))
     return _sum_over(loss, devices)
 
 

@@ -7,7 +7,6 @@
 | parameters ``num_consts`` and ``num_carry`` of ``scan`` | ``sparse/_lookups.py`` | 0.11 has ``ft_in`` | the same |
 | other parameters of ``scan``, ``jit``, ``checkpoint`` | ``sparse/_lookups.py`` | | the same |
 | ``Primitive.get_bind_params`` | ``sparse/_lookups.py`` | 0.10 returns no functions | the same |
-| sums of many float32 on CPU, one after the other (a mean of 1e5 values is wrong by 1e-3 of itself) | ``normalization/moments.py`` | 0.10.2 adds partial sums | ``tests/rooms/normalization`` |
 | axes of a ``shard_map`` over which a value varies | ``_primitives/varying.py`` | 0.10 has ``manual_axis_type`` | the same |
 
 A newer release is supported once the suite passes with it.
@@ -20,14 +19,11 @@ import jax
 import jax.numpy as jnp
 from jax._src import checkify
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
-from jaxlib import version as jaxlib_version
 
 try:
     from jax._src.random.prng import prngs
 except ImportError:  # before jax 0.10
     from jax._src.prng import prngs  # pyright: ignore[reportMissingImports]
-
-LONG_SUMS_ARE_ACCURATE = jaxlib_version.__version_info__ >= (0, 10, 2)
 
 
 def report_to_checkify(primitive: Primitive, holds_of: Callable[..., jax.Array]) -> None:

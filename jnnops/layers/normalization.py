@@ -1,32 +1,33 @@
 """Normalization layers."""
 
 import functools
-import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import (
     FRACTION,
     NOT_NEGATIVE,
     accumulation_dtype,
+    as_axis_names,
     as_dtype,
     as_float_array,
     as_size,
     as_static_bool,
     as_static_float,
     at_least,
+    broadcast_to_rank,
     check_shape,
     describe,
 )
 from jnnops._primitives.serialization import serializable
 from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
-from jnnops.normalization import batch_normalization, moments
+from jnnops.normalization import batch_normalization
+from jnnops.normalization._centred import centre, scale_centred, unbiased_variance
 
 
 @serializable
@@ -107,10 +108,10 @@ class BatchNorm:
         """
         op = "BatchNorm.init"
         features = as_size(op, "features", features, minimum=0)
-        dtype = as_dtype(op, "dtype", dtype, floating=True)
+        scale, offset = _scale_and_offset(op, features, use_scale, use_offset, dtype)
         return cls(
-            scale=jnp.ones(features, dtype) if as_static_bool(op, "use_scale", use_scale) else None,
-            offset=jnp.zeros(features, dtype) if as_static_bool(op, "use_offset", use_offset) else None,
+            scale=scale,
+            offset=offset,
             features=features,
             momentum=as_static_float(op, "momentum", momentum, FRACTION),
             epsilon=as_static_float(op, "epsilon", epsilon, NOT_NEGATIVE),
@@ -146,9 +147,7 @@ class BatchNorm:
             ValueError: If ``x`` or ``state`` do not fit the layer.
             TypeError: If ``x`` is not floating point.
         """
-        x = as_float_array("BatchNorm", "x", x, rank=at_least(2))
-        if x.shape[-1] != self.features:
-            raise ValueError(f"BatchNorm: `x` must have {self.features} features on its last axis, got shape {x.shape}")
+        x = _with_features("BatchNorm", x, self.features, at_least(2))
         if not isinstance(state, Sequence) or len(state) != 2:
             given = describe(state)
             raise ValueError(f"BatchNorm: `state` must be what `init_state` or the last call returned, got {given}")
@@ -159,27 +158,117 @@ class BatchNorm:
             check_shape("BatchNorm", f"state.{name}", moment, (self.features,), "one per feature")
         if not as_static_bool("BatchNorm", "training", training):
             return batch_normalization(x, old.mean, old.variance, self.offset, self.scale, self.epsilon), old
-        return _normalize_and_update(self, x, old, tuple(axis_name) if isinstance(axis_name, list) else axis_name)
+        return _normalize_and_update(self, x, old, as_axis_names(axis_name))
 
 
 @functools.partial(jax.jit, static_argnames="axis_name")
 def _normalize_and_update(
-    bn: BatchNorm, x: jax.Array, old: BatchNormState, axis_name: Hashable
+    bn: BatchNorm, x: jax.Array, old: BatchNormState, axis_name: AxisNames
 ) -> tuple[jax.Array, BatchNormState]:
     # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
-    wide = x.astype(accumulation_dtype(x.dtype))
-    mean, variance = moments(wide, tuple(range(x.ndim - 1)))
-    count = math.prod(x.shape[:-1])
-    if axis_name is not None:
-        # The parts are equally large, so the variance of the whole is the mean of their variances plus the variance of
-        # their means. Unlike a mean of squares less the squared mean this does not cancel.
-        part_mean, mean = mean, lax.pmean(mean, axis_name)
-        variance = lax.pmean(variance + jnp.square(part_mean - mean), axis_name)
-        count *= lax.psum(1, axis_name)
+    wide, axes = x.astype(accumulation_dtype(x.dtype)), tuple(range(x.ndim - 1))
+    centred = centre(wide, None, axes, axis_name)
+    offset, scale = _broadcast_to_rank(bn.offset, x.ndim), _broadcast_to_rank(bn.scale, x.ndim)
+    y = scale_centred(centred, offset, scale, bn.epsilon, x.dtype)
 
     def update(old: jax.Array, batch: jax.Array) -> jax.Array:
-        return bn.momentum * old + (1 - bn.momentum) * batch.astype(old.dtype)
+        return bn.momentum * old + (1 - bn.momentum) * batch.squeeze(axes).astype(old.dtype)
 
-    y = batch_normalization(wide, mean, variance, bn.offset, bn.scale, bn.epsilon).astype(x.dtype)
-    unbiased = variance * (count / max(count - 1, 1))
-    return y, BatchNormState(update(old.mean, mean), update(old.variance, unbiased))
+    unbiased = unbiased_variance(centred, axes, axis_name)
+    return y, BatchNormState(update(old.mean, centred.mean), update(old.variance, unbiased))
+
+
+def _scale_and_offset(
+    op: str, features: int, use_scale: bool, use_offset: bool, dtype: DTypeLike
+) -> tuple[jax.Array | None, jax.Array | None]:
+    dtype = as_dtype(op, "dtype", dtype, floating=True)
+    scale = jnp.ones(features, dtype) if as_static_bool(op, "use_scale", use_scale) else None
+    return scale, jnp.zeros(features, dtype) if as_static_bool(op, "use_offset", use_offset) else None
+
+
+def _broadcast_to_rank(parameter: jax.Array | None, rank: int) -> jax.Array | None:
+    return None if parameter is None else broadcast_to_rank(parameter, rank)
+
+
+@layer
+class LayerNorm:
+    r"""Layer normalization: of each example and place by itself, over the last axis.
+
+    .. math::
+        y = \text{scale} \, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \text{offset}
+
+    with the mean :math:`\mu` and the variance :math:`\sigma^2` of the features. Where all are equal the result is
+    ``offset``.
+
+    Attributes:
+        scale: ``[features]``, or None for 1.
+        offset: ``[features]``, or None for 0.
+        features: The size of the last axis.
+        epsilon: Added to the variance.
+
+    Example:
+        >>> nn.layers.LayerNorm.init(2)(jnp.array([[1.0, 5.0], [6.0, 2.0]])).round(2).tolist()
+        [[-1.0, 1.0], [1.0, -1.0]]
+
+    References:
+        ``tf.keras.layers.LayerNormalization``. Ba, Kiros and Hinton, "Layer Normalization", 2016.
+    """
+
+    scale: jax.Array | None
+    offset: jax.Array | None
+    features: int = static()
+    epsilon: float = static(default=1e-3)
+
+    @classmethod
+    def init(
+        cls,
+        features: int,
+        *,
+        epsilon: float = 1e-3,
+        use_scale: bool = True,
+        use_offset: bool = True,
+        dtype: DTypeLike = jnp.float32,
+    ) -> "LayerNorm":
+        """Makes a layer with scale 1 and offset 0.
+
+        Args:
+            features: The size of the inputs' last axis.
+            epsilon: Added to the variance.
+            use_scale: Whether to learn a scale.
+            use_offset: Whether to learn an offset.
+            dtype: Of the scale and the offset.
+
+        Returns:
+            The layer.
+
+        Raises:
+            ValueError: If ``features`` or ``epsilon`` is negative.
+            TypeError: If ``features`` is not an integer.
+        """
+        op = "LayerNorm.init"
+        features = as_size(op, "features", features, minimum=0)
+        scale, offset = _scale_and_offset(op, features, use_scale, use_offset, dtype)
+        return cls(
+            scale=scale,
+            offset=offset,
+            features=features,
+            epsilon=as_static_float(op, "epsilon", epsilon, NOT_NEGATIVE),
+        )
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Normalizes ``x``, ``[..., features]``, floating point; the result is like it."""
+        return _normalize_layer(self, _with_features("LayerNorm", x, self.features, at_least(1)))
+
+
+@jax.jit
+def _normalize_layer(layer: LayerNorm, x: jax.Array) -> jax.Array:
+    centred = centre(x.astype(accumulation_dtype(x.dtype)), None, (x.ndim - 1,), None)
+    offset, scale = _broadcast_to_rank(layer.offset, x.ndim), _broadcast_to_rank(layer.scale, x.ndim)
+    return scale_centred(centred, offset, scale, layer.epsilon, x.dtype)
+
+
+def _with_features(op: str, x: ArrayLike, features: int, rank: Collection[int]) -> jax.Array:
+    array = as_float_array(op, "x", x, rank=rank)
+    if array.shape[-1] != features:
+        raise ValueError(f"{op}: `x` must have {features} features on its last axis, got shape {array.shape}")
+    return array

@@ -1,7 +1,6 @@
 """Normalization by moments: those of the batch, or given ones."""
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -24,7 +23,7 @@ from jnnops._check import (
 )
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import is_channels_last
-from jnnops.normalization.moments import mean_and_variance
+from jnnops.normalization._centred import centre, scale_centred, unbiased_variance
 
 
 @serializable
@@ -157,16 +156,14 @@ def _normalize_by_batch_moments(
     wide = _wide_dtype(x, scale, offset, old_mean, old_variance)
     # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
     wide_x, f = x.astype(wide), jnp.asarray(factor, wide)
-    mean, variance = mean_and_variance(wide_x, axes)
-    offset, scale = lax.expand_dims(offset, axes), lax.expand_dims(scale, axes)
-    y = _batch_normalization(wide_x, mean, variance, offset, scale, epsilon).astype(x.dtype)
+    centred = centre(wide_x, None, axes, None)
+    y = scale_centred(centred, lax.expand_dims(offset, axes), lax.expand_dims(scale, axes), epsilon, x.dtype)
 
     def update(old: jax.Array | None, batch: jax.Array) -> jax.Array:
         return batch if old is None else (1 - f) * jnp.where(f == 1, 0, old.astype(wide)) + f * batch
 
-    count = math.prod(x.shape[axis] for axis in axes)
-    unbiased = variance.squeeze(axes) * (count / max(count - 1, 1))
-    return FusedBatchNormResult(y, update(old_mean, mean.squeeze(axes)), update(old_variance, unbiased))
+    mean, variance = centred.mean.squeeze(axes), unbiased_variance(centred, axes, None).squeeze(axes)
+    return FusedBatchNormResult(y, update(old_mean, mean), update(old_variance, variance))
 
 
 def _all_but(kept: int, x: jax.Array) -> tuple[int, ...]:
@@ -252,6 +249,64 @@ def _batch_normalization(
     if offset is not None:
         y = y + offset.astype(wide)
     return y.astype(x.dtype)
+
+
+def batch_norm_with_global_normalization(
+    input: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    beta: ArrayLike,
+    gamma: ArrayLike,
+    variance_epsilon: ArrayLike,
+    scale_after_normalization: bool,
+) -> jax.Array:
+    r"""Normalizes images by moments that are given, an early form of :func:`batch_normalization`.
+
+    .. math::
+        y = \text{gamma} \, \frac{\text{input} - \text{mean}}{\sqrt{\text{variance} + \epsilon}} + \text{beta}
+
+    Args:
+        input: ``[batch, height, width, channels]``, floating point.
+        mean: ``[channels]``, floating point.
+        variance: ``[channels]``, floating point.
+        beta: ``[channels]``, floating point: the offset.
+        gamma: ``[channels]``, floating point: the scale.
+        variance_epsilon: Added to the variance, a scalar.
+        scale_after_normalization: Whether ``gamma`` counts.
+
+    Returns:
+        The shape and dtype of ``input``; computed in the widest dtype of the arguments, at least float32.
+
+    Raises:
+        ValueError: If a shape is wrong or ``variance_epsilon`` negative.
+        TypeError: If an array is not floating point, or ``scale_after_normalization`` not True or False.
+
+    Example:
+        >>> x, one = jnp.full((1, 1, 1, 2), 3.0), jnp.ones(2)
+        >>> nn.batch_norm_with_global_normalization(x, one, 4 * one, one, 5 * one, 0.0, True).ravel().tolist()
+        [6.0, 6.0]
+
+    References:
+        ``tf.nn.batch_norm_with_global_normalization``.
+    """
+    op = "batch_norm_with_global_normalization"
+    x = as_float_array(op, "input", input, rank=4)
+
+    def per_channel(argument: str, value: ArrayLike) -> jax.Array:
+        array = as_float_array(op, argument, value)
+        check_shape(op, argument, array, x.shape[-1:], "one per channel of `input`")
+        return broadcast_to_rank(array, x.ndim)
+
+    scale = per_channel("gamma", gamma)
+    counts = as_static_bool(op, "scale_after_normalization", scale_after_normalization)
+    return _batch_normalization(
+        x,
+        per_channel("mean", mean),
+        per_channel("variance", variance),
+        per_channel("beta", beta),
+        scale if counts else None,
+        as_scalar(op, "variance_epsilon", variance_epsilon, NOT_NEGATIVE),
+    )
 
 
 def _wide_dtype(*arrays: jax.Array | None) -> jnp.dtype:

@@ -7,21 +7,30 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_float_array, as_static_bool, canonical_axes
-from jnnops._primitives.releases import LONG_SUMS_ARE_ACCURATE
+from jnnops._check import (
+    accumulation_dtype,
+    as_axis_names,
+    as_float_array,
+    as_number_array,
+    as_static_bool,
+    canonical_axes,
+)
 from jnnops._primitives.serialization import serializable
-from jnnops._types import Axes
+from jnnops._types import Axes, AxisNames
+from jnnops.normalization._centred import centre
 
 
 @serializable
 class Moments(NamedTuple):
-    """The result of `moments`."""
+    """The result of `moments` and of `weighted_moments`."""
 
     mean: jax.Array
     variance: jax.Array
 
 
-def moments(x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: bool = False) -> Moments:
+def moments(
+    x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: bool = False, *, axis_name: AxisNames = None
+) -> Moments:
     """Mean and variance over some of the axes.
 
     The variance is the mean of ``(x - mean) ** 2``: it divides by the number of values. Both are NaN over no values
@@ -33,6 +42,8 @@ def moments(x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: 
             such as ``(0, 1, 2)``.
         shift: Not used, as in TensorFlow: the variance is always taken around the mean.
         keepdims: Whether to keep the reduced axes with size 1.
+        axis_name: The mapped axis (of ``shard_map`` or ``vmap``) or axes over which ``x`` is split, whose moments are
+            then those of the whole.
 
     Returns:
         ``Moments(mean, variance)``, each in the dtype of ``x``.
@@ -52,38 +63,73 @@ def moments(x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: 
     del shift
     x = as_float_array("moments", "x", x)
     keepdims = as_static_bool("moments", "keepdims", keepdims)
-    axes = tuple(range(x.ndim)) if axes is None else canonical_axes("moments", "axes", axes, x.ndim)
-    return _moments(x, axes, keepdims)
+    return _moments(x, None, _axes("moments", axes, x.ndim), keepdims, as_axis_names(axis_name))
 
 
-@functools.partial(jax.jit, static_argnames=("axes", "keepdims"))
-def _moments(x: jax.Array, axes: tuple[int, ...], keepdims: bool) -> Moments:
-    wide = x.astype(accumulation_dtype(x.dtype))
-    mean, variance = (moment.astype(x.dtype) for moment in mean_and_variance(wide, axes))
+def weighted_moments(
+    x: ArrayLike,
+    axes: Axes,
+    frequency_weights: ArrayLike,
+    keepdims: bool = False,
+    *,
+    axis_name: AxisNames = None,
+) -> Moments:
+    r"""Mean and variance over some of the axes, of values that count more than once or in part.
+
+    .. math::
+        \mu = \frac{\sum_i w_i x_i}{\sum_i w_i}, \qquad \sigma^2 = \frac{\sum_i w_i (x_i - \mu)^2}{\sum_i w_i}
+
+    Both are 0, with a gradient of 0, where the weights add up to 0 or there are no values. A weight of 0 does not hide
+    a value that is infinite or NaN.
+
+    Args:
+        x: Any shape, floating point.
+        axes: The axis or axes to reduce, all of them if None: axes of what ``x`` and the weights broadcast to.
+        frequency_weights: How often each value counts, floating point or integer, not negative; broadcasts with ``x``.
+            Computed in the dtype of ``x``, in float32 where that has 16 bits.
+        keepdims: Whether to keep the reduced axes with size 1.
+        axis_name: As in :func:`moments`.
+
+    Returns:
+        ``Moments(mean, variance)``, each in the dtype of ``x``.
+
+    Raises:
+        ValueError: If the shapes do not fit, or ``axes`` is out of range or names an axis twice.
+        TypeError: If ``x`` is not floating point, the weights are no numbers, or ``axes`` not static integers.
+
+    Example:
+        >>> mean, variance = nn.weighted_moments([1.0, 2.0, 6.0], axes=0, frequency_weights=[3, 0, 1])
+        >>> mean.item(), variance.item()
+        (2.25, 4.6875)
+
+    References:
+        ``tf.nn.weighted_moments``.
+    """
+    op = "weighted_moments"
+    x = as_float_array(op, "x", x)
+    weights = as_number_array(op, "frequency_weights", frequency_weights)
+    keepdims = as_static_bool(op, "keepdims", keepdims)
+    try:
+        shape = jnp.broadcast_shapes(x.shape, weights.shape)
+    except ValueError:
+        given = f"shape {weights.shape} for x.shape = {x.shape}"
+        raise ValueError(f"{op}: `frequency_weights` must broadcast with `x`, got {given}") from None
+    return _moments(
+        jnp.broadcast_to(x, shape), weights, _axes(op, axes, len(shape)), keepdims, as_axis_names(axis_name)
+    )
+
+
+def _axes(op: str, axes: Axes, rank: int) -> tuple[int, ...]:
+    return tuple(range(rank)) if axes is None else canonical_axes(op, "axes", axes, rank)
+
+
+@functools.partial(jax.jit, static_argnames=("axes", "keepdims", "axis_name"))
+def _moments(
+    x: jax.Array, weights: jax.Array | None, axes: tuple[int, ...], keepdims: bool, axis_name: AxisNames
+) -> Moments:
+    wide = accumulation_dtype(x.dtype)
+    if weights is not None:
+        weights = jnp.broadcast_to(weights.astype(wide), x.shape)
+    _, mean, variance = centre(x.astype(wide), weights, axes, axis_name)
+    mean, variance = mean.astype(x.dtype), variance.astype(x.dtype)
     return Moments(mean, variance) if keepdims else Moments(mean.squeeze(axes), variance.squeeze(axes))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def mean_and_variance(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance in the dtype of ``x``, with the axes kept."""
-    mean = jnp.mean(x, axes, keepdims=True)
-    centred = x - mean
-    variance = jnp.mean(jnp.square(centred), axes, keepdims=True)
-    if LONG_SUMS_ARE_ACCURATE:
-        return mean, variance
-    # What the first mean is wrong by is known to all digits, since the centred values are small.
-    error = jnp.mean(centred, axes, keepdims=True)
-    return jnp.where(jnp.isfinite(error), mean + error, mean), jnp.maximum(variance - jnp.square(error), 0)
-
-
-@mean_and_variance.defjvp
-def _mean_and_variance_jvp(
-    axes: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-    # The variance does not change with the mean it is taken around, which saves the gradient one sum over x. (To
-    # stop the gradient of that mean, as TensorFlow does, would make the second derivative wrong.)
-    (x,), (dx,) = primals, tangents
-    mean, variance = mean_and_variance(x, axes)
-    d_mean = jnp.mean(dx, axes, keepdims=True)
-    d_variance = 2 * jnp.mean((x - mean) * dx, axes, keepdims=True)
-    return (mean, variance), (d_mean, d_variance)

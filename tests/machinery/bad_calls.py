@@ -56,9 +56,10 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 _ARGUMENTS: Mapping[str, str] = {
-    "floats": "logits pos_weight depthwise_filter pointwise_filter weights biases scale offset mean variance bias",
+    "floats": "logits pos_weight depthwise_filter pointwise_filter weights biases scale offset mean variance bias "
+    "mean_ss gamma",
     "numbers": "features x value input filters filter out_backprop mask marker labels max_value alpha beta t operand "
-    "targets log_input predictions per_example_loss regularization_loss",
+    "targets log_input predictions per_example_loss regularization_loss frequency_weights counts variance_ss",
     "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
     "row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
@@ -83,7 +84,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
-    "use_peepholes training",
+    "use_peepholes training scale_after_normalization",
     "name": "data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",
     "precision": "precision",
@@ -109,10 +110,11 @@ _OTHER_KIND = (
         "stateless_dropout": {"rng_alg": "generator"},
         "sampled_softmax_loss": {"labels": "integers"},
         "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
+        "batch_norm_with_global_normalization": {"input": "floats", "beta": "floats"},
         "zero_fraction": {"value": "array"},
     }
     | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
-    | {"BatchNorm.init": {"features": "size from 0"}}
+    | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
 )
 
 

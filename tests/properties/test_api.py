@@ -26,9 +26,7 @@ SYNONYMS = {
 ABSENT = {
     **dict.fromkeys(("RNNCellDropoutWrapper", "RNNCellResidualWrapper"), "not built yet: cells that wrap others"),
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays",
-    "batch_norm_with_global_normalization": "not built yet: normalization",
     **dict.fromkeys(("local_response_normalization", "lrn"), "not built yet: normalization"),
-    **dict.fromkeys(("normalize_moments", "sufficient_statistics", "weighted_moments"), "not built yet: normalization"),
     **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
     **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
     "isotonic_regression": "not built yet: losses",

@@ -17,7 +17,6 @@ from jnnops import layers
 _CELL = {"in_features": 4, "num_units": 3, "key": jax.random.key(0)}
 _DENSE = {"in_features": 4, "features": 3, "key": jax.random.key(0)}
 _CONV = {"in_channels": 4, "features": 3, "kernel_size": (3, 3), "key": jax.random.key(0)}
-_BATCH_NORM = layers.BatchNorm.init(3)
 _INPUT = jnp.ones((2, 4), jnp.float32)
 _RNN = layers.RNN(cell=layers.GRUCell.init(**_CELL))
 _SEQUENCES = {"inputs": jnp.ones((2, 5, 4)), "sequence_length": jnp.array([2, 3])}
@@ -36,6 +35,8 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "Embedding.init": (layers.Embedding.init, {"num_embeddings": 4, "features": 3, "key": jax.random.key(0)}),
     "Embedding": (layers.Embedding(table=jnp.ones((4, 3))).__call__, {"ids": jnp.array([1, 2])}),
     "BatchNorm.init": (layers.BatchNorm.init, {"features": 3}),
+    "LayerNorm.init": (layers.LayerNorm.init, {"features": 3}),
+    "LayerNorm": (layers.LayerNorm.init(4).__call__, {"x": _INPUT}),
     "Dropout.init": (layers.Dropout.init, {"rate": 0.5}),
     "Dropout": (
         functools.partial(layers.Dropout.init(0.5).__call__, training=True),

@@ -1,7 +1,7 @@
 """Cases of ``jnnops.normalization``."""
 
 import numpy as np
-from machinery.case import Case, bad, normal
+from machinery.case import Case, bad, integers, normal
 
 import jnnops as nn
 
@@ -139,5 +139,85 @@ CASES = [
             bad("`mean` must be an array, got None", mean=None),
             bad(r"`variance` must have shape \(2,\) .*, got \(0,\)", variance=np.ones(0, np.float32)),
         ),
+    ),
+    *(
+        Case(
+            nn.weighted_moments,
+            {"x": X, "frequency_weights": weights},
+            {"axes": axes, "keepdims": keepdims},
+            label=label,
+            oracle=lambda tf, x, frequency_weights, axes=axes, keepdims=keepdims: tf.nn.weighted_moments(
+                x, axes, frequency_weights, keepdims=keepdims
+            ),
+            batched=batched,
+            bad=(
+                bad(r"`axes` must be in \[-3, 3\)", axes=(0, 3)),
+                bad(
+                    r"`frequency_weights` must broadcast with `x`, got shape \(4, 1\)",
+                    frequency_weights=np.ones((4, 1), np.float32),
+                ),
+            ),
+        )
+        for label, weights, axes, keepdims, batched in (
+            ("batch", np.square(normal(4, 1, 1, seed=1)) + 0.1, (0, 1), False, ()),
+            ("integers", integers(0, 3, 3, 1, seed=1), -2, True, ("x",)),
+        )
+    ),
+    *(
+        Case(
+            nn.sufficient_statistics,
+            {"x": X} | shift,
+            {"axes": axes, "keepdims": keepdims},
+            label=label,
+            oracle=lambda tf, x, axes=axes, keepdims=keepdims, **shift: [
+                part for part in tf.nn.sufficient_statistics(x, axes, keepdims=keepdims, **shift) if part is not None
+            ],
+            dtypes=("float32", "float64"),
+            bad=(
+                bad("`axes` must not name an axis twice", axes=(0, 0)),
+                *(bad(r"`shift` must broadcast to `x`, got shape \(4,\)", shift=np.ones(4, np.float32)) for _ in shift),
+            ),
+        )
+        for label, shift, axes, keepdims in (
+            ("shifted", {"shift": normal(5, seed=1)}, (0, 1), False),
+            ("plain", {}, (-1,), True),
+        )
+    ),
+    *(
+        Case(
+            nn.normalize_moments,
+            {"counts": np.array(7.0), "mean_ss": normal(4, 5), "variance_ss": np.square(normal(4, 5, seed=1)) + 3}
+            | shift,
+            missing,
+            label=label,
+            oracle=lambda tf, missing=missing, **tensors: tf.nn.normalize_moments(**tensors, **missing),
+            batched=("mean_ss", "variance_ss"),
+            bad=(bad("`variance_ss` must broadcast with the arguments before it", variance_ss=np.ones(4, np.float32)),),
+        )
+        for label, shift, missing in (
+            ("plain", {}, {"shift": None}),
+            ("shifted", {"shift": normal(5, seed=2)}, {}),
+        )
+    ),
+    *(
+        Case(
+            nn.batch_norm_with_global_normalization,
+            {"input": IMAGE, "mean": normal(2, seed=3), "variance": np.square(normal(2, seed=4)) + 1}
+            | {"beta": normal(2, seed=5), "gamma": normal(2, seed=6)},
+            {"variance_epsilon": 0.1, "scale_after_normalization": scales},
+            label=label,
+            oracle=lambda tf, scales=scales, **tensors: tf.nn.batch_norm_with_global_normalization(
+                **tensors, variance_epsilon=0.1, scale_after_normalization=scales
+            ),
+            batched=("input",),
+            bad=(
+                bad("`input` must be of rank 4", input=X),
+                *(
+                    bad(rf"`{name}` must have shape \(2,\)", **{name: np.ones(3, np.float32)})
+                    for name in ("mean", "variance", "beta", "gamma")
+                ),
+            ),
+        )
+        for label, scales in (("", True), ("unscaled", False))
     ),
 ]

@@ -11,7 +11,7 @@ from machinery.case import Case
 from machinery.rounding import assert_gradients_are_rounded_once
 
 import jnnops as nn
-from jnnops.layers import BatchNorm
+from jnnops.layers import BatchNorm, LayerNorm
 
 INF, NAN = np.inf, np.nan
 
@@ -319,3 +319,109 @@ class TestFusedBatchNorm:
         x, scale = jnp.ones((1, 2, 2, 1), jnp.bfloat16), jnp.ones(1, jnp.bfloat16)
         result = nn.fused_batch_norm(x, scale, scale, scale, scale, exponential_avg_factor=0.5)
         assert [array.dtype for array in result] == [jnp.bfloat16, jnp.float32, jnp.float32]
+
+
+class TestWeightedMoments:
+    def test_weights_are_repetitions(self):
+        x, weights = f32([1, 2, 6]), [3, 0, 1]
+        repeated = nn.moments(f32([1, 1, 1, 6]), 0)
+        np.testing.assert_array_equal(nn.weighted_moments(x, 0, weights), repeated)
+
+    def test_no_weight_and_no_values_give_zero_as_in_tensorflow(self):
+        for shape, axes in (((3, 2), 0), ((3, 0), 1)):
+            x, weights = np.ones(shape, np.float32), np.zeros(shape, np.float32)
+            expected = oracle.values(
+                lambda tf, x, w, axes=axes: tf.nn.weighted_moments(x, axes, w), {"x": x, "w": weights}
+            )
+            np.testing.assert_array_equal(nn.weighted_moments(x, axes, weights), expected)
+            loss = jax.jit(jax.grad(lambda x, w, axes=axes: sum(map(jnp.sum, nn.weighted_moments(x, axes, w))), (0, 1)))
+            assert not any(map(np.any, loss(x, weights)))
+
+    def test_weights_may_have_more_axes_than_the_values(self):
+        x, weights = np.arange(4, dtype=np.float32), np.arange(12, dtype=np.float32).reshape(3, 4)
+        for axes in (0, 1, (0, 1)):
+            expected = oracle.values(
+                lambda tf, x, w, axes=axes: tf.nn.weighted_moments(x, axes, w), {"x": x, "w": weights}
+            )
+            for found, wanted in zip(nn.weighted_moments(x, axes, weights), expected, strict=True):
+                np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+    def test_16_bits_are_summed_in_float32(self):
+        mean, variance = nn.weighted_moments(jnp.full(3000, 60000, jnp.float16), 0, jnp.full(3000, 9, jnp.int32))
+        assert (mean.dtype, mean, variance) == (jnp.float16, 60000, 0)
+
+    def test_parts_of_a_mapped_axis_are_those_of_the_whole(self):
+        x, weights = IMAGE.reshape(6, 8), np.arange(48, dtype=np.float32).reshape(6, 8)
+        whole = nn.weighted_moments(x, (0, 1), weights), nn.moments(x, (0, 1))
+
+        def of_parts(x, w):
+            return nn.weighted_moments(x, 0, w, axis_name="i"), nn.moments(x, 0, axis_name=["i"])
+
+        parts = jax.jit(jax.vmap(of_parts, axis_name="i"))(x, weights)
+        jax.tree.map(lambda part, all_: np.testing.assert_allclose(part, np.full(6, all_), rtol=1e-6), parts, whole)
+
+
+class TestSufficientStatistics:
+    def test_parts_add_up_to_the_whole(self):
+        x, shift = IMAGE.reshape(6, 8) + 100, 100.0
+        parts = [nn.sufficient_statistics(part, 0, shift) for part in (x[:2], x[2:])]
+        counts, mean_ss, variance_ss = (a + b for a, b in zip(parts[0][:3], parts[1][:3], strict=True))
+        for found, wanted in zip(
+            nn.normalize_moments(counts, mean_ss, variance_ss, shift), nn.moments(x, 0), strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=2e-5)
+
+    @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+    def test_sums_of_16_bits_are_float32(self, dtype):
+        statistics = nn.sufficient_statistics(jnp.full(70000, 300, dtype), None, dtype(44))
+        counts, mean_ss, variance_ss, shift = statistics
+        assert {part.dtype for part in jax.tree.leaves(statistics)} == {jnp.dtype(jnp.float32)}
+        assert (counts, mean_ss, variance_ss) == (70000, 70000 * 256, 70000 * 65536.0)
+        mean, variance = nn.normalize_moments(counts, mean_ss, variance_ss, shift)
+        assert (mean, variance) == (300, 0)
+
+    def test_a_variance_that_rounding_makes_negative_is_zero(self):
+        def variance(sums):
+            return nn.normalize_moments(3, sums[0], sums[1], None).variance
+
+        sums = f32([3, 2.999])
+        assert variance(sums) == 0
+        assert jax.grad(variance)(sums).tolist() == [0, 0]
+        assert np.isnan(nn.normalize_moments(0.0, 0.0, 0.0, None)).all()  # as TensorFlow
+
+
+class TestLayerNorm:
+    def test_values_and_gradients_are_those_of_keras(self):
+        arrays = {"x": IMAGE, "scale": np.array([0.5, 2], np.float32), "offset": np.array([-1, 1], np.float32)}
+
+        def keras(tf, x, scale, offset):
+            mean, variance = tf.nn.moments(x, -1, keepdims=True)
+            return tf.nn.batch_normalization(x, mean, variance, offset, scale, 0.001)
+
+        def ours(x, scale, offset):
+            return LayerNorm(scale=scale, offset=offset, features=2)(x)
+
+        weights = f32(oracle.cotangent(IMAGE.shape))
+        found = jax.jit(jax.grad(lambda arrays: jnp.vdot(ours(**arrays), weights)))(arrays)
+        np.testing.assert_allclose(ours(**arrays), oracle.values(keras, arrays)[0], rtol=1e-5, atol=1e-6)
+        for name, gradient in zip(arrays, oracle.gradients(keras, arrays, list(arrays)), strict=True):
+            np.testing.assert_allclose(found[name], gradient, rtol=1e-4, atol=1e-4)
+
+    def test_equal_features_give_the_offset_with_finite_derivatives(self):
+        norm = LayerNorm.init(3, epsilon=1e-6)
+
+        def loss(x):
+            return jnp.vdot(norm(x), f32([1, 2, 4]))
+
+        x = jnp.full(3, 7.0)
+        assert norm(x).tolist() == [0, 0, 0]
+        gradient, hessian = jax.jit(lambda x: (jax.grad(loss)(x), jax.hessian(loss)(x)))(x)
+        np.testing.assert_allclose(gradient, (np.array([1, 2, 4]) - 7 / 3) * 1e3, rtol=1e-5)
+        assert np.isfinite(hessian).all()
+
+    def test_16_bits_keep_their_dtype_and_empty_and_plain_ones_work(self):
+        plain = LayerNorm.init(2, use_scale=False, use_offset=False)
+        assert jax.tree.leaves(plain) == []
+        y = plain(jnp.array([[60000, -60000], [1, 3]], jnp.float16))
+        assert (y.dtype, y.tolist()) == (jnp.float16, [[1, -1], [-1 + 2**-11, 1 - 2**-11]])
+        assert LayerNorm.init(2)(jnp.zeros((0, 2))).shape == (0, 2)
