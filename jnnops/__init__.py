@@ -34,6 +34,7 @@ from jnnops.candidate_sampling import fixed_unigram_candidate_sampler as fixed_u
 from jnnops.candidate_sampling import learned_unigram_candidate_sampler as learned_unigram_candidate_sampler
 from jnnops.candidate_sampling import log_uniform_candidate_sampler as log_uniform_candidate_sampler
 from jnnops.candidate_sampling import uniform_candidate_sampler as uniform_candidate_sampler
+from jnnops.classification import fused_linear_cross_entropy as fused_linear_cross_entropy
 from jnnops.classification import log_softmax as log_softmax
 from jnnops.classification import sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits
 from jnnops.classification import softmax as softmax

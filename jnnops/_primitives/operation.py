@@ -32,9 +32,9 @@ class Operation:
 
     primitive: Primitive
 
-    def __call__(self, *arrays: jax.Array, **params: Any) -> jax.Array:
-        """The result of the primitive."""
-        return self.primitive.bind(*vary_alike(*arrays), **params)  # pyright: ignore[reportReturnType]
+    def __call__(self, *arrays: jax.Array, **params: Any) -> Any:
+        """The result of the primitive, or the list of its results if it has several."""
+        return self.primitive.bind(*vary_alike(*arrays), **params)
 
 
 def linear_pair(
@@ -112,12 +112,64 @@ def transpose_bilinear(operation: Operation, by_first: Function, by_second: Func
     ad.defbilinear(operation.primitive, by_first, by_second)
 
 
+def of_several_results(
+    compute: Callable[..., Sequence[jax.Array]],
+    jvp: Callable[..., tuple[Sequence[jax.Array], Sequence[jax.Array]]],
+    batch: Callable[..., tuple[Sequence[jax.Array], Sequence[int]]],
+) -> Operation:
+    """Makes an operation of a function that returns several arrays, with a forward derivative of its own.
+
+    Args:
+        compute: The function.
+        jvp: As in :func:`differentiable`; both results are sequences.
+        batch: The batching rule, as in :func:`linear_pair`, whose results are sequences, too.
+    """
+    operation = _declare(_name(compute), compute, batch, multiple_results=True)
+
+    def rule(primals: Any, tangents: Any, **params: Any) -> Any:
+        given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]
+        if all(tangent is None for tangent in given):
+            values = operation(*primals, **params)
+            return values, [ad.Zero(jax.typeof(value).to_tangent_aval()) for value in values]
+        return jvp(primals, given, **params)
+
+    ad.primitive_jvps[operation.primitive] = rule
+    return operation
+
+
+def transpose_several(operation: Operation, transpose: Callable[..., Sequence[jax.Array | None]]) -> None:
+    """Says what the transpose of an operation of several results is.
+
+    Args:
+        operation: The operation.
+        transpose: ``transpose(cotangents, arrays, **params)`` returns a cotangent for each array, or None. The
+            cotangents are None where they are 0, and the arrays where they are those to transpose by.
+    """
+
+    def rule(cotangents: Any, *arrays: Any, **params: Any) -> Any:
+        given = [None if isinstance(cotangent, ad.Zero) else cotangent for cotangent in cotangents]
+        known = [None if ad.is_undefined_primal(array) else array for array in arrays]
+        if all(cotangent is None for cotangent in given):
+            return [ad.Zero(array.aval) if ad.is_undefined_primal(array) else None for array in arrays]
+        return transpose(given, known, **params)
+
+    ad.primitive_transposes[operation.primitive] = rule
+
+
 def _name(function: Function) -> str:
     return function.__name__.strip("_")
 
 
-def _declare(name: str, compute: Function, batch: BatchRule, on_cpu: Function | None = None) -> Operation:
+def _declare(
+    name: str,
+    compute: Callable[..., Any],
+    batch: Callable[..., tuple[Any, Any]],
+    on_cpu: Function | None = None,
+    *,
+    multiple_results: bool = False,
+) -> Operation:
     primitive = Primitive(name)
+    primitive.multiple_results = multiple_results
     operation = Operation(primitive)
 
     @functools.partial(jax.jit, static_argnames=("params",))
@@ -125,31 +177,33 @@ def _declare(name: str, compute: Function, batch: BatchRule, on_cpu: Function | 
         return primitive.bind(*arrays, **dict(params))
 
     def abstract(*arrays: Any, **params: Any) -> Any:
-        return jax.make_jaxpr(functools.partial(compute, **params))(*arrays).out_avals[0]
+        results = jax.make_jaxpr(functools.partial(compute, **params))(*arrays).out_avals
+        return results if multiple_results else results[0]
 
-    def batched(arrays: Sequence[Any], axes: Sequence[int | None], /, **params: Any) -> tuple[jax.Array, int]:
+    def batched(arrays: Sequence[Any], axes: Sequence[int | None], /, **params: Any) -> tuple[Any, Any]:
         if 0 in (array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None):
-            return _of_no_copies(operation, arrays, axes, params), 0
+            results = _of_no_copies(operation, arrays, axes, params)
+            return results, jax.tree.map(lambda _: 0, results)
         return batch(operation, arrays, axes, **params)
 
     primitive.def_impl(lambda *arrays, **params: run(*arrays, params=tuple(params.items())))
     primitive.def_abstract_eval(abstract)
     batching.primitive_batchers[primitive] = batched
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=multiple_results))
     if on_cpu is not None:
-        mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
+        mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=multiple_results), platform="cpu")
     return operation
 
 
-def _of_no_copies(operation: Operation, arrays: Sequence[Any], axes: Sequence[int | None], params: Any) -> jax.Array:
-    """The result of mapping over an axis of size 0, where there is nothing for a batching rule to merge."""
+def _of_no_copies(operation: Operation, arrays: Sequence[Any], axes: Sequence[int | None], params: Any) -> Any:
+    """What mapping over an axis of size 0 results in, where there is nothing for a batching rule to merge."""
 
     def one(array: Any, axis: int | None) -> jax.ShapeDtypeStruct:
         shape = [size for at, size in enumerate(array.shape) if at != axis]
         return jax.ShapeDtypeStruct(shape, array.dtype)
 
-    result = jax.eval_shape(functools.partial(operation, **params), *map(one, arrays, axes))
-    return vary_with(jnp.zeros((0, *result.shape), result.dtype), *arrays)
+    results = jax.eval_shape(functools.partial(operation, **params), *map(one, arrays, axes))
+    return vary_with(jax.tree.map(lambda result: jnp.zeros((0, *result.shape), result.dtype), results), *arrays)
 
 
 def _be_linear(operation: Operation, transpose: Operation) -> None:

@@ -6,6 +6,7 @@ and rounded once. A logit of -inf means a class that is ruled out: its probabili
 it adds nothing to a loss or to a gradient.
 """
 
+from jnnops.classification.fused import fused_linear_cross_entropy as fused_linear_cross_entropy
 from jnnops.classification.logistic import sigmoid_cross_entropy_with_logits as sigmoid_cross_entropy_with_logits
 from jnnops.classification.logistic import weighted_cross_entropy_with_logits as weighted_cross_entropy_with_logits
 from jnnops.classification.softmax import log_softmax as log_softmax

@@ -65,7 +65,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "arrays": "inputs",
     "float": "distortion forget_bias",
     "float from 0": "epsilon variance_epsilon max_norm cell_clip proj_clip",
-    "fraction": "recall_target momentum exponential_avg_factor",
+    "fraction": "label_smoothing recall_target momentum exponential_avg_factor",
     "fraction below 1": "rate",
     "sizes or None": "dilations",
     "optional numbers": "sample_weight",
@@ -77,9 +77,9 @@ _ARGUMENTS: Mapping[str, str] = {
     "pairs": "paddings crops",
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
-    "num_embeddings unroll num_proj",
+    "num_embeddings unroll num_proj chunk_size",
     "size from 0": "steps batch_size global_batch_size",
-    "integer": "reduction_input_size_override blank_index num_reserved_ids shard",
+    "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk "

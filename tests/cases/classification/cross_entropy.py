@@ -21,6 +21,15 @@ def cross_entropy(tf, labels, logits):
     return -tf.reduce_sum(labels * tf.nn.log_softmax(logits, -2), -2)
 
 
+def fused_linear_cross_entropy(tf, labels, features, weights, biases=0.0, label_smoothing=0.0):
+    """Of all logits at once, by the formula."""
+    logits = tf.matmul(features, weights) + tf.cast(biases, features.dtype)
+    if labels.dtype.is_integer:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    smooth = labels * (1 - label_smoothing) + label_smoothing / logits.shape[1]
+    return -tf.reduce_sum(smooth * tf.nn.log_softmax(logits), -1)
+
+
 CASES = [
     Case(
         nn.sigmoid_cross_entropy_with_logits,
@@ -96,5 +105,37 @@ CASES = [
             bad("`logits` must have at least one class", logits=np.ones((4, 0), np.float32)),
             bad(r"`labels` must have shape \(2, 3\) .* without its classes", labels=np.ones((2, 1), np.int32)),
         ),
+    ),
+    *(
+        Case(
+            nn.fused_linear_cross_entropy,
+            {"labels": labels, "features": normal(4, 3, seed=5), "weights": normal(3, 7, seed=6)} | biases,
+            {"chunk_size": 3} | options,
+            label=label,
+            oracle=lambda tf, options=options, **tensors: fused_linear_cross_entropy(tf, **tensors, **options),
+            differentiable=[*(["labels"] if labels.ndim == 2 else []), "features", "weights", *biases],
+            batched=("labels", "features"),
+            bad=(
+                bad(
+                    "`features` must have shape .*its last axis the first of `weights`",
+                    features=np.ones((4, 2), np.float32),
+                ),
+                bad(r"`weights` must be of rank 2", weights=np.ones(3, np.float32)),
+                bad("`weights` must have at least one class", weights=np.ones((3, 0), np.float32)),
+                bad(r"`labels` must have shape", labels=labels[:2]),
+                bad(r"`biases` must have shape \(7,\)", biases=np.ones(6, np.float32)),
+                *more,
+            ),
+        )
+        for label, labels, biases, options, more in (
+            ("", integers(0, 7, 4), {"biases": normal(7, seed=7)}, {}, ()),
+            (
+                "dense",
+                np.abs(normal(4, 7, seed=8)),
+                {},
+                {"label_smoothing": 0.25},
+                (bad("`labels` must be an integer array", TypeError, ignored_label=3),),
+            ),
+        )
     ),
 ]
