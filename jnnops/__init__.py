@@ -99,6 +99,8 @@ from jnnops.normalization import Moments as Moments
 from jnnops.normalization import batch_normalization as batch_normalization
 from jnnops.normalization import fused_batch_norm as fused_batch_norm
 from jnnops.normalization import l2_normalize as l2_normalize
+from jnnops.normalization import local_response_normalization as local_response_normalization
+from jnnops.normalization import lrn as lrn
 from jnnops.normalization import moments as moments
 from jnnops.pooling import FractionalPoolResult as FractionalPoolResult
 from jnnops.pooling import MaxPoolWithArgmax as MaxPoolWithArgmax

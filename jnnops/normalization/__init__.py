@@ -9,5 +9,7 @@ from jnnops.normalization.batch import FusedBatchNormResult as FusedBatchNormRes
 from jnnops.normalization.batch import batch_normalization as batch_normalization
 from jnnops.normalization.batch import fused_batch_norm as fused_batch_norm
 from jnnops.normalization.l2 import l2_normalize as l2_normalize
+from jnnops.normalization.local_response import local_response_normalization as local_response_normalization
+from jnnops.normalization.local_response import lrn as lrn
 from jnnops.normalization.moments import Moments as Moments
 from jnnops.normalization.moments import moments as moments

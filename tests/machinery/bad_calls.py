@@ -77,7 +77,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj",
-    "size from 0": "steps batch_size global_batch_size",
+    "size from 0": "depth_radius steps batch_size global_batch_size",
     "integer": "reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
