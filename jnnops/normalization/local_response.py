@@ -23,14 +23,15 @@ def local_response_normalization(
     .. math::
         y_c = x_c \Big/ \Big(\text{bias} + \alpha \sum_{j=c-r}^{c+r} x_j^2\Big)^{\beta}
 
-    where channels that do not exist count as 0. PyTorch's ``local_response_norm`` counts ``size = 2 * depth_radius + 1``
-    channels and takes the mean of the squares, so its ``alpha`` is ``size`` times this one; its ``k`` is ``bias``.
+    where channels that do not exist count as 0. For PyTorch's ``local_response_norm`` with ``size = 2 * depth_radius +
+    1`` channels, which takes the mean of the squares, ``alpha`` is ``size`` times this one and ``k`` is ``bias``.
 
-    Where the power's base is 0, as among zeros with a ``bias`` of 0, ``y`` is 0 and so are its derivatives; TensorFlow
-    gives NaN. Where the base is negative, ``y`` is NaN unless ``beta`` is a whole number. With a positive ``beta``, 0 is
-    also what values become, with derivatives of 0, whose squares overflow: above 1e19 in float32 and bfloat16.
-    TensorFlow, which adds and subtracts one square after the other, gives the channels behind them NaN, and in float16
-    all from 256 on.
+    Where what is in brackets is 0, as among zeros with a ``bias`` of 0, ``y`` is 0 and so are its derivatives. Where it
+    is negative, ``y`` is NaN unless ``beta`` is a whole number. TensorFlow gives NaN for both.
+
+    Squares overflow of values above 1e19 in float32 and bfloat16. As in TensorFlow, these and their neighbours become 0
+    if ``beta`` is positive, with derivatives of 0, and infinities NaN. TensorFlow gives NaN for all other channels of
+    that pixel, and squares overflow there in float16, too, from 256 on.
 
     Args:
         input: ``[batch, height, width, channels]``, floating point.
@@ -116,9 +117,15 @@ def _negative_power(base: jax.Array, exponent: jax.Array, *, root: float | None)
     """``base ** -exponent``, and 0 for a base of 0 unless the exponent is 0."""
     if root is None:
         return jnp.where((base == 0) & (exponent != 0), 0, lax.pow(base, jnp.broadcast_to(-exponent, base.shape)))
-    inverse_root = lax.rsqrt(base)
-    powers = {0.5: inverse_root, 0.75: inverse_root * lax.sqrt(inverse_root), 1.0: 1 / base}
-    return jnp.where(base == 0, 0, powers[root])
+    powers = {0.5: lax.rsqrt, 0.75: _three_quarters, 1.0: jnp.reciprocal}
+    return jnp.where(base == 0, 0, powers[root](base))
+
+
+def _three_quarters(base: jax.Array) -> jax.Array:
+    """``base ** -0.75``, by the form that rounds less where that does not leave the range of the dtype."""
+    inverse_root, most = lax.rsqrt(base), float(jnp.finfo(base.dtype).max) ** 0.6
+    in_range = (base > 1 / most) & (base < most)
+    return jnp.where(in_range, lax.sqrt(inverse_root / base), inverse_root * lax.sqrt(inverse_root))
 
 
 def _negative_power_jvp(primals: Any, tangents: Any, *, root: float | None) -> tuple[jax.Array, jax.Array]:

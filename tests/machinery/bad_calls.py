@@ -106,6 +106,7 @@ _OTHER_KIND = (
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "l2_normalize": {"x": "array"},
+        "local_response_normalization": {"input": "floats", **dict.fromkeys(("bias", "alpha", "beta"), "float")},
         "stateless_dropout": {"rng_alg": "generator"},
         "sampled_softmax_loss": {"labels": "integers"},
         "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
