@@ -27,6 +27,7 @@ from jnnops._primitives.serialization import serializable
 from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization, moments
+from jnnops.normalization.local_response import divide_by_neighbours
 
 
 @serializable
@@ -183,3 +184,46 @@ def _normalize_and_update(
     y = batch_normalization(wide, mean, variance, bn.offset, bn.scale, bn.epsilon).astype(x.dtype)
     unbiased = variance * (count / max(count - 1, 1))
     return y, BatchNormState(update(old.mean, mean), update(old.variance, unbiased))
+
+
+@layer
+class LocalResponseNorm:
+    """:func:`jnnops.local_response_normalization` as a layer, of inputs ``[batch, height, width, channels]``.
+
+    Attributes:
+        depth_radius: The number of neighbouring channels on each side.
+        bias: What is added to the sum of squares.
+        alpha: The factor of that sum.
+        beta: The exponent.
+
+    Example:
+        >>> norm = nn.layers.LocalResponseNorm(depth_radius=1, bias=0.0, beta=1.0)
+        >>> norm(jnp.array([1.0, 1.0, 1.0]).reshape(1, 1, 1, 3)).ravel().tolist()
+        [0.5, 0.333..., 0.5]
+
+    References:
+        ``tf.nn.local_response_normalization``; ``torch.nn.LocalResponseNorm``, whose ``alpha`` is that of the mean.
+    """
+
+    depth_radius: int = static(default=5)
+    bias: float = static(default=1.0)
+    alpha: float = static(default=1.0)
+    beta: float = static(default=0.5)
+
+    @classmethod
+    def init(
+        cls, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5
+    ) -> "LocalResponseNorm":
+        """Checks the settings; the arguments are the attributes."""
+        op = "LocalResponseNorm.init"
+        return cls(
+            depth_radius=as_size(op, "depth_radius", depth_radius, minimum=0),
+            bias=as_static_float(op, "bias", bias),
+            alpha=as_static_float(op, "alpha", alpha),
+            beta=as_static_float(op, "beta", beta),
+        )
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Divides each value by a power of the squared sum of its neighbours; the result is like ``x``."""
+        x = as_float_array("LocalResponseNorm", "x", x, rank=4)
+        return divide_by_neighbours(x, self.depth_radius, self.bias, self.alpha, self.beta)

@@ -27,7 +27,7 @@ def local_response_normalization(
     1`` channels, which takes the mean of the squares, ``alpha`` is ``size`` times this one and ``k`` is ``bias``.
 
     Where what is in brackets is 0, as among zeros with a ``bias`` of 0, ``y`` is 0 and so are its derivatives. Where it
-    is negative, ``y`` is NaN unless ``beta`` is a whole number. TensorFlow gives NaN for both.
+    is negative, ``y`` is NaN unless ``beta`` is a whole number. TensorFlow gives NaN for both, unless ``beta`` is 1.
 
     Squares overflow of values above 1e19 in float32 and bfloat16. As in TensorFlow, these and their neighbours become 0
     if ``beta`` is positive, with derivatives of 0, and infinities NaN. TensorFlow gives NaN for all other channels of
@@ -63,16 +63,23 @@ def local_response_normalization(
     bias, alpha, beta = (
         as_scalar(op, name, value) for name, value in (("bias", bias), ("alpha", alpha), ("beta", beta))
     )
-    root = beta if isinstance(beta, float) and beta in ROOTS else None
-    return _local_response_normalization(x, bias, alpha, beta, radius, root)
+    return divide_by_neighbours(x, radius, bias, alpha, beta)
 
 
 # TensorFlow's other name for it.
 lrn = local_response_normalization
 
 
+def divide_by_neighbours(
+    x: jax.Array, radius: int, bias: float | jax.Array, alpha: float | jax.Array, beta: float | jax.Array
+) -> jax.Array:
+    """`local_response_normalization` of arguments that are checked."""
+    root = float(beta) if isinstance(beta, int | float) and beta in ROOTS else None
+    return _divide_by_neighbours(x, bias, alpha, beta, radius, root)
+
+
 @functools.partial(jax.jit, static_argnames=("radius", "root"))
-def _local_response_normalization(
+def _divide_by_neighbours(
     x: jax.Array, bias: ArrayLike, alpha: ArrayLike, beta: ArrayLike, radius: int, root: float | None
 ) -> jax.Array:
     wide = x.astype(accumulation_dtype(x.dtype))

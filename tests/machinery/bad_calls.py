@@ -113,7 +113,8 @@ _OTHER_KIND = (
         "zero_fraction": {"value": "array"},
     }
     | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
-    | {"BatchNorm.init": {"features": "size from 0"}}
+    | {"BatchNorm.init": {"features": "size from 0"}, "LocalResponseNorm": {"x": "floats"}}
+    | {"LocalResponseNorm.init": dict.fromkeys(("bias", "alpha", "beta"), "float")}
 )
 
 

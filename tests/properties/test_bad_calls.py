@@ -36,6 +36,8 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "Embedding.init": (layers.Embedding.init, {"num_embeddings": 4, "features": 3, "key": jax.random.key(0)}),
     "Embedding": (layers.Embedding(table=jnp.ones((4, 3))).__call__, {"ids": jnp.array([1, 2])}),
     "BatchNorm.init": (layers.BatchNorm.init, {"features": 3}),
+    "LocalResponseNorm.init": (layers.LocalResponseNorm.init, {}),
+    "LocalResponseNorm": (layers.LocalResponseNorm().__call__, {"x": jnp.ones((2, 4, 4, 3))}),
     "Dropout.init": (layers.Dropout.init, {"rate": 0.5}),
     "Dropout": (
         functools.partial(layers.Dropout.init(0.5).__call__, training=True),
