@@ -86,7 +86,10 @@ def _divide_by_neighbours(
     bias, alpha, beta = (jnp.asarray(scalar, wide.dtype) for scalar in (bias, alpha, beta))
     # Neighbours further away than the last channel is from the first do not exist.
     radius = min(radius, max(x.shape[-1] - 1, 0))
-    base = bias + alpha * WINDOW_SUM(jnp.square(wide), radius=radius)
+    sums = WINDOW_SUM(jnp.square(wide), radius=radius)
+    # The derivative by alpha is a product with the sum, which must be finite for it to vanish with the power.
+    is_infinite = jnp.isinf(sums)
+    base = jnp.where(is_infinite, jnp.sign(alpha) * jnp.inf, bias + alpha * jnp.where(is_infinite, 0, sums))
     factor = NEGATIVE_POWER(base, beta.reshape((1,) * x.ndim), root=root)
     return (wide * factor).astype(x.dtype)
 

@@ -128,6 +128,24 @@ class TestExtremes:
         assert np.isfinite(gradient).all()
         assert gradient[2] == 0
 
+    def test_derivatives_by_the_scalars_where_squares_overflow(self):
+        kept = jnp.array([1.0, 0, 0, 0, 1.0, 1.0])  # those without an overflowing neighbour
+
+        def gradient(x, weights):
+            def loss(*scalars):
+                return jnp.vdot(nn.local_response_normalization(x, 1, *scalars), weights)
+
+            return jax.grad(loss, (0, 1, 2))(0.5, 2.0, 0.6)
+
+        actual = jax.jit(gradient)(pixel([1, 2, 1e20, 3, 4, 0.5]), jnp.ones(6))
+        expected = jax.jit(gradient)(pixel([1, 2, 0, 3, 4, 0.5]), kept)
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+    def test_three_quarters_of_sums_near_the_ends_of_the_range(self):
+        sizes = 10.0 ** np.arange(-18, 19)
+        y = nn.local_response_normalization(pixel(sizes), 0, bias=0.0, beta=0.75)
+        np.testing.assert_allclose(y.ravel(), sizes**-0.5, rtol=1e-6)
+
     def test_derivatives_of_large_values_do_not_vanish(self):
         x = pixel([3e14, 4e14])
 
