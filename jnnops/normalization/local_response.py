@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_float_array, as_scalar, as_size
+from jnnops._check import accumulation_dtype, as_float_array, as_scalar, as_size, is_traced
 from jnnops._primitives.operation import Operation, differentiable, linear_pair
 
 # The exponents whose powers are roots and reciprocals. A general power takes two to three times as long as all else.
@@ -73,23 +73,31 @@ lrn = local_response_normalization
 def divide_by_neighbours(
     x: jax.Array, radius: int, bias: float | jax.Array, alpha: float | jax.Array, beta: float | jax.Array
 ) -> jax.Array:
-    """`local_response_normalization` of arguments that are checked."""
+    """`local_response_normalization` of arguments that are checked; an alpha that is traced may have a derivative."""
     root = float(beta) if isinstance(beta, int | float) and beta in ROOTS else None
-    return _divide_by_neighbours(x, bias, alpha, beta, radius, root)
+    return _divide_by_neighbours(x, bias, alpha, beta, radius, root, is_traced(alpha))
 
 
-@functools.partial(jax.jit, static_argnames=("radius", "root"))
+@functools.partial(jax.jit, static_argnames=("radius", "root", "has_slope"))
 def _divide_by_neighbours(
-    x: jax.Array, bias: ArrayLike, alpha: ArrayLike, beta: ArrayLike, radius: int, root: float | None
+    x: jax.Array,
+    bias: ArrayLike,
+    alpha: ArrayLike,
+    beta: ArrayLike,
+    radius: int,
+    root: float | None,
+    has_slope: bool,
 ) -> jax.Array:
     wide = x.astype(accumulation_dtype(x.dtype))
     bias, alpha, beta = (jnp.asarray(scalar, wide.dtype) for scalar in (bias, alpha, beta))
     # Neighbours further away than the last channel is from the first do not exist.
     radius = min(radius, max(x.shape[-1] - 1, 0))
     sums = WINDOW_SUM(jnp.square(wide), radius=radius)
-    # The derivative by alpha is a product with the sum, which must be finite for it to vanish with the power.
-    is_infinite = jnp.isinf(sums)
-    base = jnp.where(is_infinite, jnp.sign(alpha) * jnp.inf, bias + alpha * jnp.where(is_infinite, 0, sums))
+    base = bias + alpha * sums
+    if has_slope:
+        # The derivative by alpha is a product with the sum, which must be finite for it to vanish with the power.
+        is_infinite = jnp.isinf(sums)
+        base = jnp.where(is_infinite, jnp.sign(alpha) * jnp.inf, bias + alpha * jnp.where(is_infinite, 0, sums))
     factor = NEGATIVE_POWER(base, beta.reshape((1,) * x.ndim), root=root)
     return (wide * factor).astype(x.dtype)
 
