@@ -140,10 +140,15 @@ def _negative_power(base: jax.Array, exponent: jax.Array, *, root: float | None)
 
 
 def _three_quarters(base: jax.Array) -> jax.Array:
-    """``base ** -0.75``, by the form that rounds less where that does not leave the range of the dtype."""
-    inverse_root, most = lax.rsqrt(base), float(jnp.finfo(base.dtype).max) ** 0.6
-    in_range = (base > 1 / most) & (base < most)
-    return jnp.where(in_range, lax.sqrt(inverse_root / base), inverse_root * lax.sqrt(inverse_root))
+    """``base ** -0.75``, from the power of -1.5, for which numbers near the ends of the range are scaled.
+
+    The product of the powers of -0.5 and -0.25 rounds more, and XLA keeps both as arrays for the gradient.
+    """
+    half = jnp.finfo(base.dtype).maxexp // 2
+    is_large, is_small = base > 2.0 ** (half // 2), base < 2.0 ** -(half // 2)
+    scaled = base * jnp.where(is_large, 2.0**-half, jnp.where(is_small, 2.0**half, 1)).astype(base.dtype)
+    unscale = jnp.where(is_large, 2.0 ** (-3 * half // 4), jnp.where(is_small, 2.0 ** (3 * half // 4), 1))
+    return lax.sqrt(lax.rsqrt(scaled) / scaled) * unscale.astype(base.dtype)
 
 
 def _negative_power_jvp(primals: Any, tangents: Any, *, root: float | None) -> tuple[jax.Array, jax.Array]:
