@@ -102,6 +102,8 @@ from jnnops.normalization import batch_norm_with_global_normalization as batch_n
 from jnnops.normalization import batch_normalization as batch_normalization
 from jnnops.normalization import fused_batch_norm as fused_batch_norm
 from jnnops.normalization import l2_normalize as l2_normalize
+from jnnops.normalization import local_response_normalization as local_response_normalization
+from jnnops.normalization import lrn as lrn
 from jnnops.normalization import moments as moments
 from jnnops.normalization import normalize_moments as normalize_moments
 from jnnops.normalization import sufficient_statistics as sufficient_statistics

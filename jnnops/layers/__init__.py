@@ -14,6 +14,7 @@ from jnnops.layers.embedding import Embedding as Embedding
 from jnnops.layers.normalization import BatchNorm as BatchNorm
 from jnnops.layers.normalization import BatchNormState as BatchNormState
 from jnnops.layers.normalization import LayerNorm as LayerNorm
+from jnnops.layers.normalization import LocalResponseNorm as LocalResponseNorm
 from jnnops.layers.pooling import AvgPool as AvgPool
 from jnnops.layers.pooling import MaxPool as MaxPool
 from jnnops.layers.recurrent import RNN as RNN

@@ -28,6 +28,7 @@ from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization
 from jnnops.normalization._centred import centre, scale_centred, unbiased_variance
+from jnnops.normalization.local_response import divide_by_neighbours
 
 
 @serializable
@@ -272,3 +273,46 @@ def _with_features(op: str, x: ArrayLike, features: int, rank: Collection[int]) 
     if array.shape[-1] != features:
         raise ValueError(f"{op}: `x` must have {features} features on its last axis, got shape {array.shape}")
     return array
+
+
+@layer
+class LocalResponseNorm:
+    """:func:`jnnops.local_response_normalization` as a layer, of inputs ``[batch, height, width, channels]``.
+
+    Attributes:
+        depth_radius: The number of neighbouring channels on each side.
+        bias: What is added to the sum of squares.
+        alpha: The factor of that sum.
+        beta: The exponent.
+
+    Example:
+        >>> norm = nn.layers.LocalResponseNorm(depth_radius=1, bias=0.0, beta=1.0)
+        >>> norm(jnp.array([1.0, 1.0, 1.0]).reshape(1, 1, 1, 3)).ravel().tolist()
+        [0.5, 0.333..., 0.5]
+
+    References:
+        ``tf.nn.local_response_normalization``; ``torch.nn.LocalResponseNorm``, whose ``alpha`` is that of the mean.
+    """
+
+    depth_radius: int = static(default=5)
+    bias: float = static(default=1.0)
+    alpha: float = static(default=1.0)
+    beta: float = static(default=0.5)
+
+    @classmethod
+    def init(
+        cls, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5
+    ) -> "LocalResponseNorm":
+        """Checks the settings; the arguments are the attributes."""
+        op = "LocalResponseNorm.init"
+        return cls(
+            depth_radius=as_size(op, "depth_radius", depth_radius, minimum=0),
+            bias=as_static_float(op, "bias", bias),
+            alpha=as_static_float(op, "alpha", alpha),
+            beta=as_static_float(op, "beta", beta),
+        )
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Divides each value by a power of the squared sum of its neighbours; the result is like ``x``."""
+        x = as_float_array("LocalResponseNorm", "x", x, rank=4)
+        return divide_by_neighbours(x, self.depth_radius, self.bias, self.alpha, self.beta)

@@ -11,6 +11,8 @@ from jnnops.normalization.batch import batch_norm_with_global_normalization as b
 from jnnops.normalization.batch import batch_normalization as batch_normalization
 from jnnops.normalization.batch import fused_batch_norm as fused_batch_norm
 from jnnops.normalization.l2 import l2_normalize as l2_normalize
+from jnnops.normalization.local_response import local_response_normalization as local_response_normalization
+from jnnops.normalization.local_response import lrn as lrn
 from jnnops.normalization.moments import Moments as Moments
 from jnnops.normalization.moments import moments as moments
 from jnnops.normalization.moments import weighted_moments as weighted_moments

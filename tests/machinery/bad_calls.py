@@ -78,7 +78,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj chunk_size",
-    "size from 0": "steps batch_size global_batch_size",
+    "size from 0": "depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
@@ -107,6 +107,7 @@ _OTHER_KIND = (
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "l2_normalize": {"x": "array"},
+        "local_response_normalization": {"input": "floats", **dict.fromkeys(("bias", "alpha", "beta"), "float")},
         "stateless_dropout": {"rng_alg": "generator"},
         "sampled_softmax_loss": {"labels": "integers"},
         "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
@@ -115,6 +116,8 @@ _OTHER_KIND = (
     }
     | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
     | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
+    | {"LocalResponseNorm": {"x": "floats"}}
+    | {"LocalResponseNorm.init": dict.fromkeys(("bias", "alpha", "beta"), "float")}
 )
 
 

@@ -17,6 +17,7 @@ SYNONYMS = {
     "depthwise_conv2d_native": "depthwise_conv2d",
     "depthwise_conv2d_native_backprop_filter": "depthwise_conv2d_backprop_filter",
     "depthwise_conv2d_native_backprop_input": "depthwise_conv2d_backprop_input",
+    "lrn": "local_response_normalization",
     "max_pool_v2": "max_pool",
     "softmax_cross_entropy_with_logits_v2": "softmax_cross_entropy_with_logits",
     "swish": "silu",
@@ -26,7 +27,6 @@ SYNONYMS = {
 ABSENT = {
     **dict.fromkeys(("RNNCellDropoutWrapper", "RNNCellResidualWrapper"), "not built yet: cells that wrap others"),
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays",
-    **dict.fromkeys(("local_response_normalization", "lrn"), "not built yet: normalization"),
     **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
     **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
     "isotonic_regression": "not built yet: losses",

@@ -37,6 +37,8 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "BatchNorm.init": (layers.BatchNorm.init, {"features": 3}),
     "LayerNorm.init": (layers.LayerNorm.init, {"features": 3}),
     "LayerNorm": (layers.LayerNorm.init(4).__call__, {"x": _INPUT}),
+    "LocalResponseNorm.init": (layers.LocalResponseNorm.init, {}),
+    "LocalResponseNorm": (layers.LocalResponseNorm().__call__, {"x": jnp.ones((2, 4, 4, 3))}),
     "Dropout.init": (layers.Dropout.init, {"rate": 0.5}),
     "Dropout": (
         functools.partial(layers.Dropout.init(0.5).__call__, training=True),

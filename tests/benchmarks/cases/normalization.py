@@ -1,4 +1,4 @@
-"""Normalization of 16 images of 56 x 56 x 64, and of 8192 vectors."""
+"""Normalization of 16 images of 56 x 56 x 64, of 8192 vectors, and of the layers of Krizhevsky et al., 2012."""
 
 from typing import Any
 
@@ -23,7 +23,35 @@ def torch_moments(torch: Any, x: Any) -> Any:
     return mean, variance
 
 
+def local_response(label: str, shape: tuple[int, ...], radius: int, beta: float) -> Benchmark:
+    width, options = 2 * radius + 1, {"bias": 1.0, "alpha": 0.1, "beta": beta}
+
+    def plain(x: jax.Array) -> jax.Array:
+        padding = ((0, 0), (0, 0), (0, 0), (radius, radius))
+        sums = jax.lax.reduce_window(x * x, 0.0, jax.lax.add, (1, 1, 1, width), (1, 1, 1, 1), padding)
+        return x * (1.0 + 0.1 * sums) ** -beta
+
+    return Benchmark(
+        "local_response_normalization",
+        label,
+        arrays={"x": normal(*shape)},
+        ours=lambda x: nn.local_response_normalization(x, radius, **options),
+        plain=plain,
+        tensorflow=Peer(lambda tf, x: tf.nn.local_response_normalization(x, radius, **options)),
+        torch=Peer(
+            lambda torch, x: torch.nn.functional.local_response_norm(x, width, 0.1 * width, beta, 1.0),
+            lambda x: (jnp.moveaxis(x, -1, 1),),
+            channels_last,
+        ),
+    )
+
+
 BENCHMARKS = [
+    local_response("16x55x55x96_radius5", (16, 55, 55, 96), radius=5, beta=0.5),
+    local_response("16x27x27x256_radius2_beta0.75", (16, 27, 27, 256), radius=2, beta=0.75),
+    local_response("16x27x27x256_radius2_beta0.6", (16, 27, 27, 256), radius=2, beta=0.6),
+    local_response("4x16x16x256_radius100", (4, 16, 16, 256), radius=100, beta=0.5),
+    local_response("2x8x8x16_radius5", (2, 8, 8, 16), radius=5, beta=0.5),
     Benchmark(
         "moments",
         "16x56x56x64",

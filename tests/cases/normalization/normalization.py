@@ -20,6 +20,14 @@ def tf_fused_batch_norm(tf, x, channels_last, **options):
     return y if channels_last else tf.transpose(y, [0, n - 1, *range(1, n - 1)]), mean, variance
 
 
+def composed_lrn(tf, input, bias, alpha, beta, radius):
+    """What the op of TensorFlow does, in float64 and with gradients for the scalars."""
+    channels = input.shape[-1]
+    squares = tf.pad(tf.square(input), [[0, 0]] * 3 + [[radius, radius]])
+    sums = tf.add_n([squares[..., at : at + channels] for at in range(2 * radius + 1)])
+    return input / tf.pow(bias + alpha * sums, beta)
+
+
 def fused_batch_norm(label, x, running=True, bad=(), **options):
     channels_last = not options.get("data_format", "NHWC").startswith("NC")
     channels = x.shape[-1 if channels_last else 1]
@@ -63,6 +71,38 @@ CASES = [
             ),
         )
         for label, axis in (("all", None), ("list", [1, -1]))
+    ),
+    *(
+        Case(
+            nn.local_response_normalization,
+            {"input": normal(2, 3, 2, 5, seed=7)},
+            options,
+            label=label,
+            oracle=lambda tf, input, options=options: tf.nn.local_response_normalization(input, **options),
+            oracle_dtype="float32",
+            batched=("input",),
+            bad=(
+                bad("`input` must be of rank 4", input=X),
+                bad("`input` must be floating point", TypeError, input=np.ones((1, 1, 1, 3), np.int32)),
+                bad("`depth_radius` must be at least 0, got -1", depth_radius=-1),
+                bad("`depth_radius` must be a static integer", TypeError, depth_radius=1.5),
+                *(bad(f"`{name}` must be of rank 0", **{name: [1.0]}) for name in ("bias", "alpha", "beta")),
+            ),
+        )
+        for label, options in (
+            ("narrow", {"depth_radius": 1}),
+            ("alone", {"depth_radius": 0, "bias": 0.5, "beta": 1.0}),
+            ("all", {"depth_radius": 9, "bias": 0.5, "alpha": 0.3, "beta": 0.75}),
+        )
+    ),
+    Case(
+        nn.local_response_normalization,
+        {"input": normal(3, 2, 2, 6, seed=8), "bias": np.array(0.7), "alpha": np.array(0.4), "beta": np.array(0.6)},
+        {"depth_radius": 2},
+        label="scalars",
+        oracle=lambda tf, **tensors: composed_lrn(tf, **tensors, radius=2),
+        batched=("input",),
+        bad=tuple(bad(f"`{name}` must be of rank 0", **{name: np.ones(3)}) for name in ("bias", "alpha", "beta")),
     ),
     *(
         Case(

@@ -235,6 +235,23 @@ class TestPools:
             layers.MaxPool.init(0)
 
 
+class TestLocalResponseNorm:
+    def test_equals_the_op(self):
+        settings = {"depth_radius": 1, "bias": 0.5, "alpha": 0.3, "beta": 0.75}
+        norm = layers.LocalResponseNorm.init(*settings.values())
+        np.testing.assert_array_equal(norm(IMAGES), nn.local_response_normalization(IMAGES, **settings))
+        np.testing.assert_array_equal(layers.LocalResponseNorm()(IMAGES), nn.local_response_normalization(IMAGES))
+        assert jax.tree.leaves(norm) == []
+        # integers are taken as the exponents they are, with the result of the op to the bit
+        np.testing.assert_array_equal(layers.LocalResponseNorm(beta=1)(IMAGES), nn.lrn(IMAGES, beta=1))
+
+    def test_bad_arguments_are_refused(self):
+        with pytest.raises(ValueError, match="LocalResponseNorm.init: `depth_radius` must be at least 0, got -1"):
+            layers.LocalResponseNorm.init(-1)
+        with pytest.raises(ValueError, match="LocalResponseNorm: `x` must be of rank 4"):
+            layers.LocalResponseNorm()(IMAGES[0])
+
+
 class TestDropout:
     def test_needs_a_key_to_train(self):
         with pytest.raises(ValueError, match="Dropout: `key` must be a jax.random key when training, got None"):
