@@ -187,9 +187,19 @@ def _times_logistic(x: jax.Array, large: jax.Array, small: jax.Array) -> jax.Arr
     return x * jnp.where(argument < 0, tail, 1) / (1 + jnp.where(is_far, 0, tail))
 
 
+def _times_logistic_plain(x: jax.Array, argument: jax.Array) -> jax.Array:
+    # Of the small part of 1, so that the derivatives keep the digits of what is left of it.
+    part = lax.logistic(jnp.where(argument < 0, argument, -argument))
+    return jnp.where(argument < 0, x * part, x - x * part)
+
+
 def _swish_plain(x: jax.Array, steepness: jax.Array) -> jax.Array:
-    gate = lax.logistic(steepness * x)
-    return jnp.where(gate == 0, 0, x) * gate  # inf * 0 is 0 here, as is its gradient
+    product = steepness * x
+    # Beyond 800 the gate is 0 or 1 even in float64, and so it is at infinity, where the derivative would be inf * 0.
+    is_far = jnp.abs(product) > 800
+    near = jnp.where(is_far, 0, x)
+    gated = _times_logistic_plain(near, jnp.where(is_far, 0, steepness) * near)
+    return jnp.where(is_far, jnp.where(product > 0, x, 0), gated)
 
 
 def _swish_float32(x: jax.Array, steepness: jax.Array) -> jax.Array:
@@ -212,7 +222,8 @@ _FIRST_LINEAR, _FIRST_CUBIC = math.floor(_LINEAR * 2**11) / 2**11, math.floor(_C
 def _gelu_tanh_plain(x: jax.Array) -> jax.Array:
     # (1 + tanh(u)) / 2, which would cancel for negative u, is logistic(2 u).
     near = _near(x)
-    return jnp.where(x > SATURATION, x, near * lax.logistic(near * (_LINEAR + _CUBIC * near * near)))
+    gated = _times_logistic_plain(near, near * (_LINEAR + _CUBIC * near * near))
+    return jnp.where(jnp.abs(x) > SATURATION, jnp.where(x > 0, x, 0), gated)
 
 
 def _gelu_tanh_float32(x: jax.Array) -> jax.Array:

@@ -124,7 +124,7 @@ def distance(result: Any, exact: np.ndarray) -> np.ndarray:
     found = np.asarray(result).astype(np.float64)
     # What rounds to more than the largest number is infinite.
     limit = float(info.max) * (1 + 2.0 ** -(info.nmant + 2))
-    exact = np.where(np.abs(exact) >= limit, np.sign(exact) * np.inf, exact)
+    exact = np.where(np.abs(exact) >= limit, np.copysign(np.inf, exact), exact)
     with np.errstate(invalid="ignore"):
         apart = np.abs(found - exact)
     tiny = float(jnp.finfo(jnp.float32).smallest_normal)

@@ -213,7 +213,7 @@ def dropped(x: Any) -> Any:
 
 # The list
 
-# On CPU before jaxlib 0.12, XLA's exponential is off by up to 4.9 units for arguments between 88.72 and 88.7228, where it
+# On CPU before jaxlib 0.12, XLA's exponential is off by up to 4.9 units for arguments from 88.72 to 88.7228, where it
 # overflows, and by 2.7 below (measured with jaxlib 0.9.0 and 0.10.2). With jaxlib 0.12.0.1 it is within 1 unit.
 EXP_ULPS = 4.0 if jaxlib_version.__version_info__ >= (0, 12) else 5.0
 
@@ -380,8 +380,8 @@ ACTIVATION = [
         lambda features: np.where(np.isinf(features), np.sign(features), features / (1 + np.abs(features))),
         slopes={
             "features": (
-                lambda features: (1 + np.abs(features)) ** -2,
-                lambda features: -2 * np.sign(features) * (1 + np.abs(features)) ** -3,
+                lambda features: (1 + np.abs(features)) ** -2.0,
+                lambda features: np.where(features < 0, 2, -2) * (1 + np.abs(features)) ** -3.0,
             )
         },
         jax=lambda features: jax.nn.soft_sign(features),
