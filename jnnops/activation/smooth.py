@@ -16,8 +16,6 @@ from jnnops.activation._accurate import EXPM1, GELU_TANH, NORMAL_GATE, SWISH, TA
 
 # Klambauer et al. 2017, equation 14: the fixed point of mean 0 and variance 1.
 SELU_ALPHA = 1.6732632423543772848170429916717
-
-
 SELU_SCALE = 1.0507009873554804934193349852946
 
 

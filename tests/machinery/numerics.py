@@ -35,6 +35,7 @@ class Numeric:
             fraction of the result itself.
         is_reduction: Whether the result is a sum, or is divided by one.
         slopes: For an elementwise op, by the name of an argument the first and the second derivative by it.
+        slope_terms: As ``terms``, for the derivatives.
         ulps: The units in the last place that the float32 results of an elementwise op may be off by.
         jax: ``jax(**arrays)``, the same of ``jax.nn`` or optax, and ``tf(tf, **arrays)`` of TensorFlow.
         dtypes: Those that hold the inputs.
@@ -48,6 +49,7 @@ class Numeric:
     terms: Function | None = None
     is_reduction: bool = False
     slopes: Mapping[str, tuple[Function, Function]] = dataclasses.field(default_factory=dict)
+    slope_terms: Function | None = None
     ulps: float = 4.0
     jax: Function | None = None
     tf: Function | None = None

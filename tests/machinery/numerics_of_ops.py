@@ -160,14 +160,23 @@ def poisson_loss(full: bool) -> Any:
     return lambda targets, log_input: sum(poisson_terms(targets, log_input) + stirling_terms(targets) * full)
 
 
-def largest_poisson_term(full: bool) -> Any:
-    return lambda targets, log_input: np.max(
-        np.abs(poisson_terms(targets, log_input) + stirling_terms(targets) * full), axis=0
-    )
+def largest_poisson_term(targets: Any, log_input: Any) -> Any:
+    return np.max(np.abs(poisson_terms(targets, log_input)), axis=0)
+
+
+def largest_full_poisson_term(targets: Any, log_input: Any) -> Any:
+    """Near a count the terms cancel before they are rounded, and what is left is as wrong as their distance from it."""
+    distance = np.abs(log_input - np.log(targets))
+    terms = np.max(np.abs(poisson_terms(targets, log_input) + stirling_terms(targets)), axis=0)
+    return np.where((targets > 1) & (distance < 1), targets * distance * (1 + np.abs(log_input)), terms)
 
 
 def poisson_slope(targets: Any, log_input: Any) -> Any:
     return np.exp(log_input) - targets
+
+
+def poisson_slope_terms(targets: Any, log_input: Any) -> Any:
+    return np.maximum(np.exp(log_input), targets)
 
 
 def log_softmax(logits: Any) -> Any:
@@ -230,8 +239,8 @@ YES_OR_NO = {"labels": probabilities(N), "logits": X}
 # Above 1 only where the exponential that they multiply is a normal number.
 POS_WEIGHTS = np.where(np.abs(X) < 87, np.resize([3, 1e-10, 0.5, 1, 0], N), 0.5)
 # Of some counts the mean is near, so that the loss is a small difference.
-COUNTS = np.resize([0, 0.5, 1, 1.5, 2, 7, 100, 1e4], N)
-LOG_MEANS = np.where(np.arange(N) % 3 == 0, np.log(np.maximum(COUNTS, 0.1)) + np.resize([0, 1e-3, -0.1], N), X)
+COUNTS = np.resize([0, 0.5, 1, 1.5, 2, 7, 100, 1e4, 6e4], N)
+LOG_MEANS = np.where(np.arange(N) % 5 == 0, np.log(np.maximum(COUNTS, 0.1)) + np.resize([0, 1e-3, -0.1, 0.5], N), X)
 LOG_MEANS = np.where(np.abs(LOG_MEANS) < 1e-30, 0, LOG_MEANS)  # whose product with a count is subnormal
 
 
@@ -501,8 +510,9 @@ LOSSES = [
         nn.log_poisson_loss,
         {"targets": COUNTS, "log_input": LOG_MEANS},
         poisson_loss(False),
-        terms=largest_poisson_term(False),
+        terms=largest_poisson_term,
         ulps=EXP_ULPS,
+        slope_terms=poisson_slope_terms,
         slopes={"log_input": (poisson_slope, lambda targets, log_input: np.exp(log_input))},
         tf=lambda tf, targets, log_input: tf.nn.log_poisson_loss(targets, log_input),
     ),
@@ -512,8 +522,9 @@ LOSSES = [
         poisson_loss(True),
         {"compute_full_loss": True},
         label="full",
-        terms=largest_poisson_term(True),
+        terms=largest_full_poisson_term,
         ulps=EXP_ULPS,
+        slope_terms=poisson_slope_terms,
         slopes={"log_input": (poisson_slope, lambda targets, log_input: np.exp(log_input))},
         tf=lambda tf, targets, log_input: tf.nn.log_poisson_loss(targets, log_input, compute_full_loss=True),
     ),
