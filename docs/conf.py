@@ -11,4 +11,4 @@ autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 html_theme = "furo"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "numerics_origin.rst"]

@@ -57,7 +57,7 @@ def log_poisson_loss(targets: ArrayLike, log_input: ArrayLike, compute_full_loss
 
     The part in brackets is Stirling's approximation of ``log(targets!)``, which ``compute_full_loss`` adds for targets
     outside [0, 1]. A target of 0 at a mean of 0, ``log_input`` minus infinity, is certain: its loss is 0, where
-    TensorFlow has NaN.
+    TensorFlow has NaN, and at an infinite mean it is infinite.
 
     Args:
         targets: Any shape, floating point: the counts.
@@ -90,13 +90,19 @@ def log_poisson_loss(targets: ArrayLike, log_input: ArrayLike, compute_full_loss
 def _log_poisson_loss(targets: jax.Array, log_input: jax.Array, full: bool) -> jax.Array:
     wide = accumulation_dtype(targets.dtype)
     counts, logs = targets.astype(wide), log_input.astype(wide)
-    # 0 times minus infinity is 0 here, in the loss and in its gradient.
-    is_certain = (counts == 0) & (logs == -jnp.inf)
+    # 0 times minus infinity is 0 here, in the loss and in its gradient, and the exponential outweighs all counts.
+    is_certain = ((counts == 0) & (logs == -jnp.inf)) | (logs == jnp.inf)
     loss = jnp.exp(logs) - counts * jnp.where(is_certain, 0, logs)
     if full:
         is_small = (counts >= 0) & (counts <= 1)
         many = jnp.where(is_small, 2, counts)
-        loss += jnp.where(is_small, 0, many * jnp.log(many) - many + jnp.log(2 * jnp.pi * many) / 2)
+        log_many = jnp.log(many)
+        # Where the mean is near the count most of the sum cancels, so that is done before anything is rounded.
+        surplus = logs - log_many
+        is_near = ~is_small & (jnp.abs(surplus) < 1)
+        near = jnp.where(is_near, surplus, 0)
+        main = jnp.where(is_near, many * (jnp.expm1(near) - near), loss + (many * log_many - many))
+        loss = jnp.where(is_small, loss, main + jnp.log(2 * jnp.pi * many) / 2)
     return loss.astype(targets.dtype)
 
 

@@ -12,16 +12,11 @@ from jnnops._check import (
     check_broadcastable,
 )
 from jnnops.activation._accumulation import in_accumulation_dtype
+from jnnops.activation._accurate import EXPM1, GELU_TANH, NORMAL_GATE, SWISH, TANH
 
 # Klambauer et al. 2017, equation 14: the fixed point of mean 0 and variance 1.
 SELU_ALPHA = 1.6732632423543772848170429916717
-
-
 SELU_SCALE = 1.0507009873554804934193349852946
-
-
-# Beyond this the tail of the normal distribution is 0 even in float64, and up to it x**3 is finite in float32.
-GELU_SATURATION = 40.0
 
 
 def elu(features: ArrayLike) -> jax.Array:
@@ -52,7 +47,7 @@ def elu(features: ArrayLike) -> jax.Array:
 @jax.jit
 @in_accumulation_dtype
 def _elu(x: jax.Array) -> jax.Array:
-    return jnp.where(x < 0, jnp.expm1(jnp.where(x < 0, x, 0)), x)
+    return jnp.where(x < 0, EXPM1(jnp.where(x < 0, x, 0)), x)
 
 
 def selu(features: ArrayLike) -> jax.Array:
@@ -83,7 +78,7 @@ def selu(features: ArrayLike) -> jax.Array:
 @jax.jit
 @in_accumulation_dtype
 def _selu(x: jax.Array) -> jax.Array:
-    return SELU_SCALE * jnp.where(x < 0, SELU_ALPHA * jnp.expm1(jnp.where(x < 0, x, 0)), x)
+    return SELU_SCALE * jnp.where(x < 0, SELU_ALPHA * EXPM1(jnp.where(x < 0, x, 0)), x)
 
 
 def gelu(features: ArrayLike, approximate: bool = False) -> jax.Array:
@@ -119,32 +114,16 @@ def gelu(features: ArrayLike, approximate: bool = False) -> jax.Array:
     return _gelu_tanh(x) if as_static_bool("gelu", "approximate", approximate) else _gelu(x)
 
 
-@jax.custom_jvp
-def _erfc(x: jax.Array) -> jax.Array:
-    return jax.lax.erfc(x)
-
-
-@_erfc.defjvp
-def _erfc_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """As JAX's own, which fails in a ``shard_map`` (jax 0.12.0.1)."""
-    (x,), (tangent,) = primals, tangents
-    return _erfc(x), tangent * (-2 / jnp.pi**0.5) * jnp.exp(-x * x)
-
-
 @jax.jit
 @in_accumulation_dtype
 def _gelu(x: jax.Array) -> jax.Array:
-    near = jnp.clip(x, -GELU_SATURATION, GELU_SATURATION)
-    return jnp.where(x > GELU_SATURATION, x, 0.5 * near * _erfc(near * -(0.5**0.5)))
+    return NORMAL_GATE(x)
 
 
 @jax.jit
 @in_accumulation_dtype
 def _gelu_tanh(x: jax.Array) -> jax.Array:
-    near = jnp.clip(x, -GELU_SATURATION, GELU_SATURATION)
-    argument = (2 / jnp.pi) ** 0.5 * (near + 0.044715 * near * near * near)
-    # This is (1 + tanh(u)) / 2, which would cancel for negative u, as sigmoid(2 u).
-    return jnp.where(x > GELU_SATURATION, x, near * jax.lax.logistic(2 * argument))
+    return GELU_TANH(x)
 
 
 def silu(features: ArrayLike, beta: ArrayLike = 1.0) -> jax.Array:
@@ -184,8 +163,7 @@ swish = silu
 @jax.jit
 @in_accumulation_dtype
 def _silu(x: jax.Array, steepness: jax.Array) -> jax.Array:
-    gate = jax.lax.logistic(broadcast_to_rank(steepness, x.ndim) * x)
-    return jnp.where(gate == 0, 0, x) * gate  # inf * 0 is 0 here, as is its gradient
+    return SWISH(x, jnp.broadcast_to(broadcast_to_rank(steepness, x.ndim), x.shape))
 
 
 def softplus(features: ArrayLike) -> jax.Array:
@@ -312,4 +290,4 @@ def tanh(x: ArrayLike) -> jax.Array:
 @jax.jit
 @in_accumulation_dtype
 def _tanh(x: jax.Array) -> jax.Array:
-    return jnp.tanh(x)
+    return TANH(x)

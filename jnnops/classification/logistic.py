@@ -79,7 +79,7 @@ def weighted_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, pos
 
 @jax.jit
 def _logistic_loss(labels: jax.Array, logits: jax.Array, pos_weight: ArrayLike) -> jax.Array:
-    # With l = 1 + (q - 1) z both halves of the loss share log1p(exp(-|x|)), which is exact in both tails:
+    # With l = (1 - z) + q z both halves of the loss share log1p(exp(-|x|)), which is exact in both tails:
     #     (1 - z) |x| + l log1p(exp(-|x|))  for x >= 0,      q z |x| + l log1p(exp(-|x|))  for x < 0.
     wide = accumulation_dtype(logits.dtype)
     z, x, q = labels.astype(wide), logits.astype(wide), jnp.asarray(pos_weight, wide)
@@ -87,5 +87,5 @@ def _logistic_loss(labels: jax.Array, logits: jax.Array, pos_weight: ArrayLike) 
     slope = jnp.where(x >= 0, 1 - z, q * z)
     # Infinitely sure and right: 0, and not 0 * inf.
     linear = slope * jnp.where((slope == 0) & jnp.isinf(x), 0, magnitude)
-    loss = linear + (1 + (q - 1) * z) * jnp.log1p(jnp.exp(-magnitude))
+    loss = linear + (1 - z + q * z) * jnp.log1p(jnp.exp(-magnitude))
     return loss.astype(logits.dtype)
