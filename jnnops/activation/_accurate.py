@@ -80,23 +80,11 @@ def _polynomial(x: jax.Array, *coefficients: float) -> jax.Array:
     return value
 
 
-# The hyperbolic tangent, and exp(x) - 1 up to 0. XLA's are off by 4.3 and 4.4 units (jaxlib 0.10.2 on CPU).
-
-
-def _tanh_float32(x: jax.Array) -> jax.Array:
-    # The polynomials of this module have the least relative error, found by Lawson's iteration.
-    square = x * x
-    near = x + x * square * _polynomial(
-        square, -0.3333333033505030, 0.1333291558754364, -0.0538739796728510, 0.0211110960870958, -0.0062693098845622
-    )
-    far = 1 - 2 / (jnp.exp(2 * jnp.abs(x)) + 1)
-    return jnp.where(square < 0.36, near, jnp.where(x < 0, -far, far))
-
-
-TANH = _accurate("tanh", jnp.tanh, _tanh_float32, lambda y, _: (1 - y) * (1 + y))
+# exp(x) - 1 up to 0. XLA's is off by 4.4 units (jaxlib 0.10.2 on CPU).
 
 
 def _expm1_float32(x: jax.Array) -> jax.Array:
+    # The polynomials of this module have the least relative error, found by Lawson's iteration.
     near = x + x * x * _polynomial(
         x, 0.4999999986716992, 0.1666665411558781, 0.0416646229111834, 0.0083209455798295, 0.0013544030560429,
         0.0001528908341969,
@@ -212,6 +200,26 @@ def _swish_float32(x: jax.Array, steepness: jax.Array) -> jax.Array:
 
 # (x, steepness)
 SWISH = _accurate("swish", _swish_plain, _swish_float32)
+
+
+def _silu_plain(x: jax.Array) -> jax.Array:
+    return x * lax.logistic(x)
+
+
+def _silu_float32(x: jax.Array) -> jax.Array:
+    # Far below, the exponential may be no normal number where its product with x is one, so that a part comes last.
+    is_far = x < -64
+    exponential = jnp.exp(jnp.where(is_far, x + 8, -x))
+    return jnp.where(is_far, jnp.maximum(x, -120) * exponential * math.exp(-8), x / (1 + exponential))
+
+
+def _silu_slope(_: jax.Array, x: jax.Array) -> jax.Array:
+    gate = lax.logistic(x)
+    return gate * (1 + jnp.clip(x, -800, 800) * (1 - gate))
+
+
+# (x), swish of steepness 1
+SILU = _accurate("silu", _silu_plain, _silu_float32, _silu_slope)
 
 # The argument of the approximate gelu is x (LINEAR + CUBIC x**2).
 _LINEAR = 2 * (2 / math.pi) ** 0.5

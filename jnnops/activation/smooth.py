@@ -12,7 +12,7 @@ from jnnops._check import (
     check_broadcastable,
 )
 from jnnops.activation._accumulation import in_accumulation_dtype
-from jnnops.activation._accurate import EXPM1, GELU_TANH, NORMAL_GATE, SWISH, TANH
+from jnnops.activation._accurate import EXPM1, GELU_TANH, NORMAL_GATE, SILU, SWISH
 
 # Klambauer et al. 2017, equation 14: the fixed point of mean 0 and variance 1.
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -152,9 +152,11 @@ def silu(features: ArrayLike, beta: ArrayLike = 1.0) -> jax.Array:
         Approximation in Reinforcement Learning", 2017. Ramachandran et al., "Searching for Activation Functions", 2017.
     """
     x = as_float_array("silu", "features", features)
+    if isinstance(beta, float) and beta == 1:
+        return _silu(x)
     x, steepness = as_float_arrays("silu", features=x, beta=beta)
     check_broadcastable("silu", "beta", steepness, x.shape, "features")
-    return _silu(x, steepness)
+    return _swish(x, steepness)
 
 
 swish = silu
@@ -162,7 +164,13 @@ swish = silu
 
 @jax.jit
 @in_accumulation_dtype
-def _silu(x: jax.Array, steepness: jax.Array) -> jax.Array:
+def _silu(x: jax.Array) -> jax.Array:
+    return SILU(x)
+
+
+@jax.jit
+@in_accumulation_dtype
+def _swish(x: jax.Array, steepness: jax.Array) -> jax.Array:
     return SWISH(x, jnp.broadcast_to(broadcast_to_rank(steepness, x.ndim), x.shape))
 
 
@@ -290,4 +298,4 @@ def tanh(x: ArrayLike) -> jax.Array:
 @jax.jit
 @in_accumulation_dtype
 def _tanh(x: jax.Array) -> jax.Array:
-    return TANH(x)
+    return jnp.tanh(x)
