@@ -58,11 +58,15 @@ def rows(request: pytest.FixtureRequest) -> list[report.Row]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash[ROWS]
     compared = [row for row in rows if "ours" in row.milliseconds]
+    measured = [row for row in rows if row.megabytes]
     scanned = [row for row in rows if "scan" in row.milliseconds]
     growing = [row for row in rows if row.pass_ == "growth"]
     if compared:
         terminalreporter.section("medians")
         terminalreporter.write("\n".join(report.comparison(compared)) + "\n")
+    if measured:
+        terminalreporter.section("memory of temporaries")
+        terminalreporter.write("\n".join(report.memory(measured)) + "\n")
     if scanned:
         terminalreporter.section("inside lax.scan")
         terminalreporter.write("\n".join(report.scans(scanned, in_jax.MICRO_BATCHES)) + "\n")

@@ -9,12 +9,16 @@ PEERS = ("tensorflow", "torch")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one test found: milliseconds by implementation, and the seconds to compile those of JAX."""
+    """What one test found, by implementation: milliseconds, the seconds to compile those of JAX, and their memory.
+
+    That of temporaries, in MB, where it is what the test is about.
+    """
 
     case: str
     pass_: str
     milliseconds: Mapping[str, float]
     compile_seconds: Mapping[str, float]
+    megabytes: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def ratio(self, *others: str) -> float | None:
         """Our time divided by the best of the others'."""
@@ -47,6 +51,16 @@ def means(rows: Sequence[Row]) -> list[str]:
                 mean = statistics.geometric_mean(known)
                 lines.append(f"ours / {against}, {pass_ or 'all'}: geometric mean {mean:.2f} of {len(known)} cases")
     return lines
+
+
+def memory(rows: Sequence[Row]) -> list[str]:
+    """The temporaries of ours and of the plain form."""
+    cells = [
+        [row.case, row.pass_, *map(number, (ours, plain, ours / plain))]
+        for row in rows
+        for ours, plain in [(row.megabytes["ours"], row.megabytes["plain"])]
+    ]
+    return table(["case", "pass", "ours MB", "plain MB", "ours / plain"], cells)
 
 
 def scans(rows: Sequence[Row], micro_batches: int) -> list[str]:

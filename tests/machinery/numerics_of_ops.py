@@ -212,6 +212,19 @@ def batch_normalized(x: Any, scale: Any, offset: Any) -> Any:
     return normalized(x, mean, variance, offset, scale), mean, variance * count / (count - 1)
 
 
+def weighted_moments(x: Any, frequency_weights: Any) -> Any:
+    total = np.sum(frequency_weights + 0 * x, 0)
+    mean = (frequency_weights * x).sum(0) / total
+    return mean, (frequency_weights * (x - mean) ** 2).sum(0) / total
+
+
+def window_sums(squares: Any, radius: int) -> Any:
+    """Sums over the neighbours on the last axis."""
+    size = squares.shape[-1]
+    near = np.abs(np.subtract.outer(np.arange(size), np.arange(size))) <= radius
+    return squares @ near.astype(np.float64)
+
+
 def uniform_noise(shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(jax.random.key(0), shape)
 
@@ -498,6 +511,48 @@ NORMALIZATION = [
         terms=normalized_terms,
         tf=lambda tf, **arrays: tf.nn.batch_normalization(**arrays, variance_epsilon=1e-3),
     ),
+    Numeric(
+        nn.batch_norm_with_global_normalization,
+        {"input": normal(2, 5, 4, 50) + 7, **GIVEN_MOMENTS, "beta": normal(50, seed=2), "gamma": normal(50, seed=3)},
+        lambda input, mean, variance, beta, gamma: normalized(input, mean, variance, beta, gamma),
+        {"variance_epsilon": 1e-3, "scale_after_normalization": True},
+        terms=lambda input, mean, variance, beta, gamma: normalized_terms(input, mean, variance, beta, gamma),
+        tf=lambda tf, **arrays: tf.nn.batch_norm_with_global_normalization(
+            **arrays, variance_epsilon=1e-3, scale_after_normalization=True
+        ),
+    ),
+    Numeric(
+        nn.weighted_moments,
+        {"x": normal(500, 20) * 3 + 5, "frequency_weights": np.square(normal(500, 1, seed=1))},
+        weighted_moments,
+        {"axes": 0},
+        is_reduction=True,
+        tf=lambda tf, x, frequency_weights: tf.nn.weighted_moments(x, 0, frequency_weights),
+    ),
+    Numeric(
+        nn.sufficient_statistics,
+        {"x": normal(500, 20) * 3 + 5, "shift": np.array(5.0)},
+        lambda x, shift: (len(x), (x - shift).sum(0), ((x - shift) ** 2).sum(0), shift),
+        {"axes": 0},
+        terms=lambda x, shift: (len(x), np.abs(x - shift).sum(0), ((x - shift) ** 2).sum(0), shift),
+        is_reduction=True,
+        tf=lambda tf, x, shift: tf.nn.sufficient_statistics(x, [0], shift),
+        dtypes=("float32", "bfloat16"),
+    ),
+    Numeric(
+        nn.normalize_moments,
+        {"counts": np.array(500.0), "mean_ss": normal(20) * 9, "variance_ss": np.square(normal(20)) + 500},
+        lambda counts, mean_ss, variance_ss: (mean_ss / counts, variance_ss / counts - (mean_ss / counts) ** 2),
+        {"shift": None},
+        is_reduction=True,
+        tf=lambda tf, **arrays: tf.nn.normalize_moments(**arrays, shift=None),
+    ),
+    Numeric(
+        nn.local_response_normalization,
+        {"input": normal(2, 5, 4, 50) * 3},
+        lambda input: input / np.sqrt(1 + window_sums(input**2, 5)),
+        tf=lambda tf, input: tf.nn.local_response_normalization(input),
+    ),
 ]
 
 LOSSES = [
@@ -600,6 +655,20 @@ CLASSIFICATION = [
         logistic_loss,
         slopes={"logits": (logistic_slope, logistic_curvature)},
         tf=lambda tf, labels, logits, pos_weight: tf.nn.weighted_cross_entropy_with_logits(labels, logits, pos_weight),
+    ),
+    Numeric(
+        nn.fused_linear_cross_entropy,
+        {"labels": np.arange(40, dtype=np.int32), "features": normal(40, 60), "weights": normal(60, 300, seed=1)},
+        lambda labels, features, weights: at_labels(labels, features @ weights),
+        {"chunk_size": 70},
+        terms=lambda labels, features, weights: np.max(np.abs(features) @ np.abs(weights), -1),
+        is_reduction=True,
+        jax=lambda labels, features, weights: optax.softmax_cross_entropy_with_integer_labels(
+            features @ weights, labels
+        ),
+        tf=lambda tf, labels, features, weights: tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels, features @ weights
+        ),
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Softmax and the cross entropies of 256 rows of 32,000 classes, and of 4096 x 1024 independent ones."""
+"""Softmax and the cross entropies of rows of 10 to 32,000 classes, and of 4096 x 1024 independent ones."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,6 @@ import numpy as np
 import jnnops as nn
 from benchmarks.benchmark import Benchmark, Peer, integers, normal
 
-CLASSES = "256x32000"
-LOGITS = normal(256, 32000)
-LABELS = np.asarray(jax.nn.softmax(normal(256, 32000, seed=1)))
 INDEPENDENT = "4096x1024"
 INDEPENDENT_ARRAYS = {
     "labels": np.random.default_rng(1).uniform(size=(4096, 1024)).astype(np.float32),
@@ -33,56 +30,72 @@ def plain_weighted_cross_entropy(labels: jax.Array, logits: jax.Array) -> jax.Ar
     return 3 * labels * jax.nn.softplus(-logits) + (1 - labels) * jax.nn.softplus(logits)
 
 
-BENCHMARKS = [
-    Benchmark(
-        "softmax",
-        CLASSES,
-        arrays={"logits": LOGITS},
-        ours=lambda logits: nn.softmax(logits),
-        plain=lambda logits: jax.nn.softmax(logits),
-        tensorflow=Peer(lambda tf, logits: tf.nn.softmax(logits)),
-        torch=Peer(lambda torch, logits: torch.softmax(logits, -1)),
-    ),
-    Benchmark(
-        "log_softmax",
-        CLASSES,
-        arrays={"logits": LOGITS},
-        ours=lambda logits: nn.log_softmax(logits),
-        plain=lambda logits: jax.nn.log_softmax(logits),
-        tensorflow=Peer(lambda tf, logits: tf.nn.log_softmax(logits)),
-        torch=Peer(lambda torch, logits: torch.log_softmax(logits, -1)),
-    ),
-    Benchmark(
-        "softmax_cross_entropy_with_logits",
-        CLASSES,
-        arrays={"labels": LABELS, "logits": LOGITS},
-        ours=lambda labels, logits: nn.softmax_cross_entropy_with_logits(labels, logits),
-        plain=plain_cross_entropy,
-        tensorflow=Peer(lambda tf, labels, logits: tf.nn.softmax_cross_entropy_with_logits(labels, logits)),
-        torch=Peer(lambda torch, labels, logits: torch.nn.functional.cross_entropy(logits, labels, reduction="none")),
-    ),
-    Benchmark(
-        "softmax_cross_entropy_with_logits",
-        f"logits_only_{CLASSES}",
-        arrays={"logits": LOGITS},
-        constants={"labels": LABELS},
-        ours=lambda logits, labels: nn.softmax_cross_entropy_with_logits(labels, logits),
-        plain=lambda logits, labels: plain_cross_entropy(labels, logits),
-        tensorflow=Peer(lambda tf, logits, labels: tf.nn.softmax_cross_entropy_with_logits(labels, logits)),
-        torch=Peer(lambda torch, logits, labels: torch.nn.functional.cross_entropy(logits, labels, reduction="none")),
-    ),
-    Benchmark(
-        "sparse_softmax_cross_entropy_with_logits",
-        CLASSES,
-        arrays={"logits": LOGITS},
-        constants={"labels": integers(0, 32000, 256)},
-        ours=lambda logits, labels: nn.sparse_softmax_cross_entropy_with_logits(labels, logits),
-        plain=plain_sparse_cross_entropy,
-        tensorflow=Peer(lambda tf, logits, labels: tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)),
-        torch=Peer(
-            lambda torch, logits, labels: torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
+def of_exclusive_classes(rows: int, classes: int) -> list[Benchmark]:
+    """The softmaxes and their cross entropies."""
+    size = f"{rows}x{classes}"
+    logits, numbers = normal(rows, classes), integers(0, classes, rows)
+    distributions = np.asarray(jax.nn.softmax(normal(rows, classes, seed=1)))
+    return [
+        Benchmark(
+            "softmax",
+            size,
+            arrays={"logits": logits},
+            ours=lambda logits: nn.softmax(logits),
+            plain=lambda logits: jax.nn.softmax(logits),
+            tensorflow=Peer(lambda tf, logits: tf.nn.softmax(logits)),
+            torch=Peer(lambda torch, logits: torch.softmax(logits, -1)),
         ),
-    ),
+        Benchmark(
+            "log_softmax",
+            size,
+            arrays={"logits": logits},
+            ours=lambda logits: nn.log_softmax(logits),
+            plain=lambda logits: jax.nn.log_softmax(logits),
+            tensorflow=Peer(lambda tf, logits: tf.nn.log_softmax(logits)),
+            torch=Peer(lambda torch, logits: torch.log_softmax(logits, -1)),
+        ),
+        Benchmark(
+            "softmax_cross_entropy_with_logits",
+            size,
+            arrays={"labels": distributions, "logits": logits},
+            ours=lambda labels, logits: nn.softmax_cross_entropy_with_logits(labels, logits),
+            plain=plain_cross_entropy,
+            tensorflow=Peer(lambda tf, labels, logits: tf.nn.softmax_cross_entropy_with_logits(labels, logits)),
+            torch=Peer(
+                lambda torch, labels, logits: torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+            ),
+        ),
+        Benchmark(
+            "softmax_cross_entropy_with_logits",
+            f"logits_only_{size}",
+            arrays={"logits": logits},
+            constants={"labels": distributions},
+            ours=lambda logits, labels: nn.softmax_cross_entropy_with_logits(labels, logits),
+            plain=lambda logits, labels: plain_cross_entropy(labels, logits),
+            tensorflow=Peer(lambda tf, logits, labels: tf.nn.softmax_cross_entropy_with_logits(labels, logits)),
+            torch=Peer(
+                lambda torch, logits, labels: torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+            ),
+        ),
+        Benchmark(
+            "sparse_softmax_cross_entropy_with_logits",
+            size,
+            arrays={"logits": logits},
+            constants={"labels": numbers},
+            ours=lambda logits, labels: nn.sparse_softmax_cross_entropy_with_logits(labels, logits),
+            plain=plain_sparse_cross_entropy,
+            tensorflow=Peer(lambda tf, logits, labels: tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)),
+            torch=Peer(
+                lambda torch, logits, labels: torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
+            ),
+        ),
+    ]
+
+
+BENCHMARKS = [
+    *of_exclusive_classes(32, 10),
+    *of_exclusive_classes(512, 1000),
+    *of_exclusive_classes(256, 32000),
     Benchmark(
         "sigmoid_cross_entropy_with_logits",
         INDEPENDENT,
