@@ -52,7 +52,7 @@ def _lower(context: Any, values: Any, places: Any) -> Any:
         first, second, *_ = compare.arguments
         direction = stablehlo.ComparisonDirectionAttr.get("GT")
         kind = stablehlo.ComparisonTypeAttr.get(by)
-        stablehlo.ReturnOp([stablehlo.CompareOp(first, second, direction, compare_type=kind)])
+        stablehlo.ReturnOp([stablehlo.CompareOp(first, second, direction, compare_type=kind).result])
     return sort.results
 
 

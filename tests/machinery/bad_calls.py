@@ -81,7 +81,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "integer": "reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
-    "compute_full_loss reverse aggregate_to_topk "
+    "compute_full_loss reverse aggregate_to_topk sorted "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
     "use_peepholes training",
     "name": "data_format combiner partition_strategy pooling_type rng_alg",
