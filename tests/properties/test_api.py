@@ -31,7 +31,6 @@ ABSENT = {
     **dict.fromkeys(("normalize_moments", "sufficient_statistics", "weighted_moments"), "not built yet: normalization"),
     **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
     **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
-    "isotonic_regression": "not built yet: losses",
     **dict.fromkeys(("quantized_avg_pool", "quantized_max_pool"), "not built yet: quantization"),
     **dict.fromkeys(("quantized_conv2d", "quantized_relu_x"), "not built yet: quantization"),
     **dict.fromkeys(("raw_rnn", "static_bidirectional_rnn", "static_rnn"), "not built yet: recurrent"),

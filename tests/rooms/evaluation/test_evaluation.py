@@ -50,7 +50,7 @@ class TestTopK:
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64", "int8", "uint32", "uint64"])
     def test_order_is_that_of_a_stable_sort_on_all_platforms(self, dtype):
         with jax.enable_x64(True):
-            for size, k in ((9, 9), (40, 40), (700, 10), (2600, 40)):
+            for size, k in ((9, 9), (40, 40), (66_000, 10)):
                 rows = special_rows(size, dtype)
                 expected = [order(row)[:k] for row in rows]
                 for find in (_largest.places_of_largest, places_of_largest_elsewhere):
@@ -66,7 +66,7 @@ class TestTopK:
         assert nn.top_k(jnp.array([1, 3, 2]), 2, sorted=False).indices.tolist() == [1, 2]
 
     @pytest.mark.parametrize("k", [1, 4])
-    @pytest.mark.parametrize("size", [40, 4000])
+    @pytest.mark.parametrize("size", [9, 50_000])
     def test_cpu_selects_and_does_not_sort(self, size, k):
         text = compile_by_default(lambda x: nn.top_k(x, k), jnp.zeros((3, size))).as_text() or ""
         assert 'custom_call_target="TopK"' in text
