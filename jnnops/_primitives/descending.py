@@ -16,8 +16,6 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 
-from jnnops._primitives.varying import vary_alike
-
 # sort_descending(values, places) -> values, places; both [rows, size], and the places int32
 sort_descending_p = Primitive("sort_descending")
 sort_descending_p.multiple_results = True
@@ -32,7 +30,7 @@ def first_descending(values: jax.Array, k: int) -> jax.Array:
         values: ``[rows, size]``: float32, by the total order of their bits, or signed integers. Integers are sorted.
         k: How many.
     """
-    values, places = vary_alike(values, lax.broadcasted_iota(jnp.int32, values.shape, 1))
+    places = lax.broadcasted_iota(jnp.int32, values.shape, 1)
     return sort_descending_p.bind(values, places)[1][:, :k]
 
 

@@ -97,13 +97,13 @@ def sequences(size):
 
 
 class TestIsotonicRegression:
-    @pytest.mark.parametrize("size", [1, 2, 57, 1000])
+    @pytest.mark.parametrize("size", [1, 2, 57, 12_000])
     def test_is_that_of_tensorflow_and_of_pooling(self, size):
         rows = sequences(size)
         for decreasing, sign in ((True, 1), (False, -1)):
             output, segments = nn.isotonic_regression(sign * rows, decreasing)
-            expected = oracle.tf.nn.isotonic_regression(sign * rows, decreasing)
-            np.testing.assert_array_equal(segments, expected.segments)
+            _, expected = oracle.tf.nn.isotonic_regression(sign * rows, decreasing)
+            np.testing.assert_array_equal(segments, expected)
             fits, numbers = zip(*map(pooled, rows), strict=True)
             np.testing.assert_array_equal(segments, numbers)
             np.testing.assert_allclose(sign * output, fits, rtol=3e-7, atol=1e-6)
