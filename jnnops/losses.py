@@ -231,7 +231,8 @@ def isotonic_regression(inputs: ArrayLike, decreasing: bool = True, axis: int = 
 
     It is made of segments, each the mean of the numbers there. Segments of equal means are not joined. The gradient
     averages what comes back over each segment; where it changes its segments the fit has a kink, and there the gradient
-    is that of the segments found.
+    is that of the segments found. Numbers that are too small to change the sum of the row in twice the precision of its
+    dtype, 14 digits for float32, may share a segment.
 
     A row with a number that is not finite is NaN as a whole, where TensorFlow fits what is left and right of a NaN.
 

@@ -89,7 +89,7 @@ def sequences(size):
         noise + 4 * places / size,
         np.sort(-noise),
         falling,
-        0.99**places,
+        0.999**places,
         np.full(size, 0.1),
         np.round(noise),
     ]
