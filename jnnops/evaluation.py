@@ -192,11 +192,12 @@ def approx_max_k(
 ) -> TopK:
     """The ``k`` largest numbers of each row, most of them: on TPU much faster than all of them.
 
-    Elsewhere the result is exact. The gradient of the values goes to the numbers that they are.
+    Elsewhere they are those of :func:`top_k`, but for NaN, which may have any place. The gradient of the values goes to
+    the numbers that they are.
 
     Args:
         operand: Rank 1 or more, floating point.
-        k: How many, from 0 to the size of ``reduction_dimension``.
+        k: How many, from 1 to the size of ``reduction_dimension``.
         reduction_dimension: The axis of a row.
         recall_target: The fraction of the largest that must be among those found, above 0 and at most 1.
         reduction_input_size_override: The size of the row of which ``operand`` has a part, for the recall; -1 for its
@@ -236,7 +237,7 @@ def approx_min_k(
 
     Args:
         operand: Rank 1 or more, floating point.
-        k: How many, from 0 to the size of ``reduction_dimension``.
+        k: How many, from 1 to the size of ``reduction_dimension``.
         reduction_dimension: The axis of a row.
         recall_target: The fraction of the smallest that must be among those found, above 0 and at most 1.
         reduction_input_size_override: The size of the row of which ``operand`` has a part, for the recall; -1 for its
@@ -281,7 +282,7 @@ def _approximate(
     return TopK(
         *search(
             x,
-            as_static_int(op, "k", k, minimum=0, maximum=x.shape[axis]),
+            as_static_int(op, "k", k, minimum=1, maximum=x.shape[axis]),
             axis,
             as_static_float(op, "recall_target", recall_target, _RECALL),
             whole,

@@ -81,6 +81,7 @@ CASES = [
             batched=("operand",),
             bad=(
                 bad("`k` must be at most 7, got 8", k=8),
+                bad("`k` must be at least 1, got 0", k=0),
                 bad("`recall_target` must be above 0 and at most 1, got 0.0", recall_target=0),
             ),
         )
