@@ -83,7 +83,10 @@ from jnnops.evaluation import approx_max_k as approx_max_k
 from jnnops.evaluation import approx_min_k as approx_min_k
 from jnnops.evaluation import in_top_k as in_top_k
 from jnnops.evaluation import nth_element as nth_element
+from jnnops.evaluation import top_k as top_k
+from jnnops.losses import IsotonicRegression as IsotonicRegression
 from jnnops.losses import compute_average_loss as compute_average_loss
+from jnnops.losses import isotonic_regression as isotonic_regression
 from jnnops.losses import l2_loss as l2_loss
 from jnnops.losses import log_poisson_loss as log_poisson_loss
 from jnnops.losses import scale_regularization_loss as scale_regularization_loss

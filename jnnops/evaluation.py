@@ -1,6 +1,7 @@
 """The largest numbers of a row, and whether a class is among them."""
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from jnnops._check import (
     check_shape,
     is_traced,
 )
+from jnnops._largest import places_of_largest
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import checked_ids
 
@@ -32,7 +34,7 @@ _RECALL = Interval("be above 0 and at most 1", low=sys.float_info.min, high=1)
 
 @serializable
 class TopK(NamedTuple):
-    """What :func:`approx_max_k` and :func:`approx_min_k` return.
+    """What :func:`top_k`, :func:`approx_max_k` and :func:`approx_min_k` return.
 
     Attributes:
         values: The numbers.
@@ -41,6 +43,50 @@ class TopK(NamedTuple):
 
     values: jax.Array
     indices: jax.Array
+
+
+def top_k(input: ArrayLike, k: int = 1, sorted: bool = True, *, axis: int = -1) -> TopK:
+    """The ``k`` largest numbers of each row and where they are.
+
+    Of equal numbers the first one comes first. -0 equals 0, and each is returned as it is. NaN counts as larger than
+    all numbers, where TensorFlow gives it any place; subnormal numbers count, which TensorFlow takes for 0. The
+    gradient of the values goes to the numbers that they are.
+
+    Args:
+        input: Rank 1 or more, floating point or integer.
+        k: How many, from 0 to the size of ``axis``.
+        sorted: Whether the largest must come first. They do in any case.
+        axis: The axis of a row; TensorFlow has the last one only.
+
+    Returns:
+        ``TopK(values, indices)``: the shape of ``input`` with ``k`` along ``axis``, in its dtype and as int32, in
+        descending order.
+
+    Raises:
+        ValueError: If ``k`` does not fit the row, or ``axis`` is out of range.
+        TypeError: If ``input`` is neither integer nor floating point, or an option not static.
+
+    Example:
+        >>> values, indices = nn.top_k([1.0, 5.0, 2.0, 5.0], k=3)
+        >>> values.tolist(), indices.tolist()
+        ([5.0, 5.0, 2.0], [1, 3, 2])
+
+    References:
+        ``tf.math.top_k``, ``tf.nn.top_k``.
+    """
+    op = "top_k"
+    x = as_number_array(op, "input", input, rank=at_least(1))
+    along = canonical_axis(op, "axis", axis, x.ndim)
+    as_static_bool(op, "sorted", sorted)
+    return _top_k(x, as_static_int(op, "k", k, minimum=0, maximum=x.shape[along]), along)
+
+
+@functools.partial(jax.jit, static_argnames=("k", "axis"))
+def _top_k(x: jax.Array, k: int, axis: int) -> TopK:
+    rows = jnp.moveaxis(x, axis, -1)
+    places = places_of_largest(rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1]), k=k)
+    indices = jnp.moveaxis(places.reshape(*rows.shape[:-1], k), -1, axis)
+    return TopK(jnp.take_along_axis(x, indices, axis, mode="promise_in_bounds"), indices)
 
 
 def in_top_k(targets: ArrayLike, predictions: ArrayLike, k: ArrayLike) -> jax.Array:
@@ -146,11 +192,12 @@ def approx_max_k(
 ) -> TopK:
     """The ``k`` largest numbers of each row, most of them: on TPU much faster than all of them.
 
-    Elsewhere the result is exact. The gradient of the values goes to the numbers that they are.
+    Elsewhere they are those of :func:`top_k`, but for NaN, which may have any place. The gradient of the values goes to
+    the numbers that they are.
 
     Args:
         operand: Rank 1 or more, floating point.
-        k: How many, from 0 to the size of ``reduction_dimension``.
+        k: How many, from 1 to the size of ``reduction_dimension``.
         reduction_dimension: The axis of a row.
         recall_target: The fraction of the largest that must be among those found, above 0 and at most 1.
         reduction_input_size_override: The size of the row of which ``operand`` has a part, for the recall; -1 for its
@@ -190,7 +237,7 @@ def approx_min_k(
 
     Args:
         operand: Rank 1 or more, floating point.
-        k: How many, from 0 to the size of ``reduction_dimension``.
+        k: How many, from 1 to the size of ``reduction_dimension``.
         reduction_dimension: The axis of a row.
         recall_target: The fraction of the smallest that must be among those found, above 0 and at most 1.
         reduction_input_size_override: The size of the row of which ``operand`` has a part, for the recall; -1 for its
@@ -235,7 +282,7 @@ def _approximate(
     return TopK(
         *search(
             x,
-            as_static_int(op, "k", k, minimum=0, maximum=x.shape[axis]),
+            as_static_int(op, "k", k, minimum=1, maximum=x.shape[axis]),
             axis,
             as_static_float(op, "recall_target", recall_target, _RECALL),
             whole,

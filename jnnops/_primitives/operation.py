@@ -88,6 +88,25 @@ def differentiable(
     return operation
 
 
+def indifferentiable(compute: Function, batch: BatchRule, *, on_cpu: Function) -> Operation:
+    """Makes an operation of a function whose result, integers, has no derivative.
+
+    Args:
+        compute: The function.
+        batch: The batching rule, as in :func:`linear_pair`.
+        on_cpu: What computes the same where the program runs on CPU.
+    """
+    operation = _declare(_name(compute), compute, batch, on_cpu=on_cpu)
+
+    def rule(primals: Any, tangents: Any, **params: Any) -> Any:
+        del tangents
+        value = operation(*primals, **params)
+        return value, ad.Zero(jax.typeof(value).to_tangent_aval())
+
+    ad.primitive_jvps[operation.primitive] = rule
+    return operation
+
+
 def bilinear(name: str, compute: Function, batch: BatchRule, *, on_cpu: Function) -> Operation:
     """Makes an operation of a function of two arrays that is linear in each; see :func:`transpose_bilinear`.
 

@@ -82,7 +82,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
-    "compute_full_loss reverse aggregate_to_topk "
+    "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
     "use_peepholes training scale_after_normalization",
     "name": "data_format combiner partition_strategy pooling_type rng_alg",
@@ -106,6 +106,7 @@ _OTHER_KIND = (
         "atrous_conv2d_transpose": {"rate": "size"},
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
         "in_top_k": {"targets": "integers", "k": "integer"},
+        "isotonic_regression": {"inputs": "numbers"},
         "l2_normalize": {"x": "array"},
         "local_response_normalization": {"input": "floats", **dict.fromkeys(("bias", "alpha", "beta"), "float")},
         "stateless_dropout": {"rng_alg": "generator"},

@@ -20,7 +20,35 @@ def approximate(tf, operand, sign):
     return sign * values, indices
 
 
+def largest(tf, input, k, axis):
+    values, indices = tf.math.top_k(tf.experimental.numpy.moveaxis(input, axis, -1), k)
+    return tuple(tf.experimental.numpy.moveaxis(result, -1, axis) for result in (values, indices))
+
+
 CASES = [
+    *(
+        Case(
+            nn.top_k,
+            {"input": normal(*shape)},
+            {"k": k, "axis": axis},
+            label=label,
+            oracle=functools.partial(largest, k=k, axis=axis),
+            batched=("input",),
+            batch_axis=batch_axis,
+            bad=(
+                bad(f"`k` must be at most {shape[axis]}, got 99999", k=99999),
+                bad("`k` must be at least 0, got -1", k=-1),
+                bad("`input` must be of rank at least 1", input=np.float32(1)),
+                bad("`axis` must be in", axis=9),
+            ),
+        )
+        for label, shape, k, axis, batch_axis in (
+            ("", (3, 20), 4, -1, 0),
+            ("few", (3, 7), 3, -1, 0),
+            ("two-stages", (3, 44_000), 3, -1, 0),
+            ("first-axis", (20, 2), 4, 0, 1),
+        )
+    ),
     Case(
         nn.in_top_k,
         {"targets": integers(0, 7, 3), "predictions": ROWS},
@@ -53,6 +81,7 @@ CASES = [
             batched=("operand",),
             bad=(
                 bad("`k` must be at most 7, got 8", k=8),
+                bad("`k` must be at least 1, got 0", k=0),
                 bad("`recall_target` must be above 0 and at most 1, got 0.0", recall_target=0),
             ),
         )

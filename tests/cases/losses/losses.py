@@ -55,4 +55,25 @@ CASES = [
         oracle=lambda tf, regularization_loss: tf.nn.scale_regularization_loss(regularization_loss),
         bad=(bad(f"`regularization_loss` {NOT_FLOATING}", TypeError, regularization_loss=[1, 2]),),
     ),
+    *(
+        Case(
+            nn.isotonic_regression,
+            {"inputs": normal(*shape)},
+            {"decreasing": decreasing, "axis": axis},
+            label=label,
+            oracle=lambda tf, inputs, decreasing=decreasing, axis=axis: tuple(
+                tf.nn.isotonic_regression(inputs, decreasing, axis)
+            ),
+            batched=("inputs",),
+            batch_axis=batch_axis,
+            bad=(
+                bad("`inputs` must be of rank at least 1", inputs=np.float32(1)),
+                bad("`axis` must be in", axis=2),
+            ),
+        )
+        for label, shape, decreasing, axis, batch_axis in (
+            ("", (3, 9), True, -1, 0),
+            ("increasing", (12, 2), False, 0, 1),
+        )
+    ),
 ]

@@ -6,10 +6,71 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 from machinery import oracle
+from machinery.programs import compile_by_default
 
 import jnnops as nn
+from jnnops import _largest
 
 INF, NAN = np.inf, np.nan
+
+
+places_of_largest_elsewhere = jax.jit(_largest._places_of_largest, static_argnames="k")
+
+
+def special_rows(size, dtype):
+    """Two rows with many ties and with the numbers that bits, rounding and infinities make special."""
+    rng = np.random.default_rng(size)
+    rows = rng.integers(0, 7, (2, size)).astype(dtype)
+    if jnp.issubdtype(dtype, jnp.floating):
+        special = [INF, -INF, NAN, -NAN, 0.0, -0.0, 1e-39, 2e-39, -1e-39]
+    else:
+        info = jnp.iinfo(dtype)
+        special = [info.max, info.min, info.max - 1, info.min + 1]
+    places = rng.choice(size, len(special), replace=False)
+    rows[0, places] = np.array(special, dtype)
+    return rows
+
+
+def order(row):
+    """The places of numbers from the largest to the least, NaN first, by Python's stable sort."""
+    numbers = row.astype(np.float64).tolist() if jnp.issubdtype(row.dtype, jnp.floating) else row.tolist()
+    return sorted(range(len(numbers)), key=lambda place: (numbers[place] == numbers[place], -numbers[place]))
+
+
+class TestTopK:
+    def test_ties_zeros_and_infinities_are_those_of_tensorflow(self):
+        row = np.array([[0, -0.0, INF, -0.0, 0, -INF, 3, INF, 3]], np.float32)
+        for k in (0, 1, 4, 9):
+            values, indices = jax.jit(nn.top_k, static_argnums=1)(row, k)
+            expected = oracle.tf.math.top_k(row, k)
+            np.testing.assert_array_equal(indices, expected.indices)
+            np.testing.assert_array_equal(values, expected.values)
+            np.testing.assert_array_equal(np.signbit(values), np.signbit(expected.values))
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64", "int8", "uint32", "uint64"])
+    def test_order_is_that_of_a_stable_sort_on_all_platforms(self, dtype):
+        with jax.enable_x64(True):
+            for size, k in ((9, 9), (40, 40), (66_000, 10)):
+                rows = special_rows(size, dtype)
+                expected = [order(row)[:k] for row in rows]
+                for find in (_largest.places_of_largest, places_of_largest_elsewhere):
+                    np.testing.assert_array_equal(find(jnp.asarray(rows), k=k), expected, f"{size}, {k}")
+
+    def test_no_rows_no_columns_and_no_numbers(self):
+        assert [part.shape for part in nn.top_k(jnp.zeros((0, 3)), 2)] == [(0, 2)] * 2
+        assert [part.shape for part in nn.top_k(jnp.zeros((2, 0)), 0)] == [(2, 0)] * 2
+        values, pull = jax.vjp(lambda x: nn.top_k(x, 0).values, jnp.ones((2, 3)))
+        assert not np.any(pull(values)[0])
+
+    def test_sorted_may_be_false(self):
+        assert nn.top_k(jnp.array([1, 3, 2]), 2, sorted=False).indices.tolist() == [1, 2]
+
+    @pytest.mark.parametrize("k", [1, 4])
+    @pytest.mark.parametrize("size", [9, 50_000])
+    def test_cpu_selects_and_does_not_sort(self, size, k):
+        text = compile_by_default(lambda x: nn.top_k(x, k), jnp.zeros((3, size))).as_text() or ""
+        assert 'custom_call_target="TopK"' in text
+        assert " sort(f32" not in text
 
 
 class TestInTopK:

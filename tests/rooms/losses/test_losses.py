@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from machinery import oracle
 from machinery.case import normal
 
 import jnnops as nn
@@ -63,3 +64,84 @@ class TestAverage:
     def test_16_bits_are_summed_in_float32(self):
         assert nn.l2_loss(jnp.full(4096, 0.25, jnp.bfloat16)) == 128
         assert nn.compute_average_loss(jnp.full(3000, 60000, jnp.float16)) == 60000
+
+
+def pooled(row):
+    """The decreasing fit of a row, and its segments, by pooling adjacent violators in float64."""
+    blocks = []
+    for number in row.astype(np.float64):
+        blocks.append((number, 1))
+        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] < blocks[-1][0] * blocks[-2][1]:
+            (total, count), (more, others) = blocks[-2:]
+            blocks[-2:] = [(total + more, count + others)]
+    counts = [count for _, count in blocks]
+    return np.repeat([total / count for total, count in blocks], counts), np.repeat(np.arange(len(blocks)), counts)
+
+
+def sequences(size):
+    """Sequences that fit in one segment, in a few and in as many as there are numbers, with ties and without."""
+    rng = np.random.default_rng(size)
+    noise, places = rng.standard_normal(size), np.arange(size)
+    falling = np.sort(noise)[::-1].copy()
+    falling[-1] = 100  # pools many that were apart
+    rows = [
+        noise,
+        noise + 4 * places / size,
+        np.sort(-noise),
+        falling,
+        0.999**places,
+        np.full(size, 0.1),
+        np.round(noise),
+    ]
+    return np.array([*rows, places % 3 == 2, noise + 1000], np.float32)
+
+
+class TestIsotonicRegression:
+    @pytest.mark.parametrize("size", [1, 2, 57, 12_000])
+    def test_is_that_of_tensorflow_and_of_pooling(self, size):
+        rows = sequences(size)
+        for decreasing, sign in ((True, 1), (False, -1)):
+            output, segments = nn.isotonic_regression(sign * rows, decreasing)
+            _, expected = oracle.tf.nn.isotonic_regression(sign * rows, decreasing)
+            np.testing.assert_array_equal(segments, expected)
+            fits, numbers = zip(*map(pooled, rows), strict=True)
+            np.testing.assert_array_equal(segments, numbers)
+            np.testing.assert_allclose(sign * output, fits, rtol=3e-7, atol=1e-6)
+
+    def test_small_numbers_between_large_ones_are_pooled(self):
+        output, segments = nn.isotonic_regression([1000.0, 0.0, 1e-5, -1000.0])
+        assert segments.tolist() == [0, 1, 1, 2]
+        np.testing.assert_allclose(output, [1000, 5e-6, 5e-6, -1000], rtol=1e-6)
+
+    def test_long_segments_are_exact(self):
+        row = np.random.default_rng(0).uniform(0, 1, 100_000).astype(np.float32)
+        row[:50_000] += 1
+        output, segments = nn.isotonic_regression(row)
+        fit, numbers = pooled(row)
+        np.testing.assert_array_equal(segments, numbers)
+        np.testing.assert_allclose(output, fit, rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "float16", "bfloat16"])
+    def test_dtypes_are_those_of_tensorflow(self, dtype):
+        with jax.enable_x64(True):
+            x = np.array([[3, 1, 2, 5, 4, 1]])
+            actual = nn.isotonic_regression(jnp.asarray(x, dtype))
+            expected = oracle.tf.nn.isotonic_regression(oracle.tf.cast(x, dtype))
+            assert actual.output.dtype.name == expected.output.dtype.name
+            np.testing.assert_array_equal(np.float64(actual.output), oracle.tf.cast(expected.output, "float64"))
+
+    @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+    def test_a_row_that_is_not_finite_is_nan_and_no_other(self, number):
+        rows = np.array([[1.0, 2, 3, 1, 0, 2], [1, 2, number, 1, 0, 2], [number, 2, 1, 1, 2, number]], np.float32)
+        output, _ = nn.isotonic_regression(rows)
+        np.testing.assert_allclose(output[0], [2, 2, 2, 1, 1, 1])
+        assert np.all(np.isnan(output[1:]))
+
+    def test_gradient_averages_over_segments(self):
+        _, pull = jax.vjp(lambda x: nn.isotonic_regression(x).output, jnp.array([3.0, 1.0, 2.0, 0.0]))
+        assert pull(jnp.array([1.0, 2.0, 4.0, 8.0]))[0].tolist() == [1, 3, 3, 8]
+
+    @pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0,)])
+    def test_no_numbers(self, shape):
+        output, segments = nn.isotonic_regression(jnp.zeros(shape))
+        assert (output.shape, segments.shape, segments.dtype) == (shape, shape, jnp.int32)
