@@ -9,12 +9,12 @@ from machinery import oracle
 from machinery.programs import compile_by_default
 
 import jnnops as nn
-from jnnops import _largest
+from jnnops.evaluation import _places
 
 INF, NAN = np.inf, np.nan
 
 
-places_of_largest_elsewhere = jax.jit(_largest._places_of_largest, static_argnames="k")
+places_of_largest_elsewhere = jax.jit(_places._places_of_largest, static_argnames="k")
 
 
 def special_rows(size, dtype):
@@ -53,7 +53,7 @@ class TestTopK:
             for size, k in ((9, 9), (40, 40), (66_000, 10)):
                 rows = special_rows(size, dtype)
                 expected = [order(row)[:k] for row in rows]
-                for find in (_largest.places_of_largest, places_of_largest_elsewhere):
+                for find in (_places.places_of_largest, places_of_largest_elsewhere):
                     np.testing.assert_array_equal(find(jnp.asarray(rows), k=k), expected, f"{size}, {k}")
 
     def test_no_rows_no_columns_and_no_numbers(self):
