@@ -109,7 +109,7 @@ class TestIsotonicRegression:
             np.testing.assert_allclose(sign * output, fits, rtol=3e-7, atol=1e-6)
 
     def test_small_numbers_between_large_ones_are_pooled(self):
-        output, segments = nn.isotonic_regression([1000.0, 0.0, 1e-5, -1000.0])
+        output, segments = nn.isotonic_regression(jnp.array([1000.0, 0.0, 1e-5, -1000.0]))
         assert segments.tolist() == [0, 1, 1, 2]
         np.testing.assert_allclose(output, [1000, 5e-6, 5e-6, -1000], rtol=1e-6)
 
