@@ -22,6 +22,9 @@ from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import checked_ids
 from jnnops.evaluation._places import places_of_largest
 
+_CHUNK = 32
+_NOT_FINITE = 2 * _CHUNK
+
 
 @serializable
 class TopK(NamedTuple):
@@ -119,5 +122,21 @@ def _in_top_k(targets: jax.Array, predictions: jax.Array, k: jax.Array) -> jax.A
     if not classes:
         return jnp.zeros(targets.shape, bool)
     own = jnp.take_along_axis(predictions, jnp.where(valid, targets, 0)[:, None], 1)
-    larger = jnp.sum(predictions > own, 1, dtype=jnp.int32)
-    return valid & jnp.all(jnp.isfinite(predictions), 1) & (larger < k)
+    larger, are_finite = _larger(predictions, own)
+    return valid & are_finite & (larger < k)
+
+
+def _larger(x: jax.Array, than: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How many numbers of each row are larger than one, and whether all of them are finite."""
+    # Both in one sum of 16-bit integers, of chunks so short that neither part runs into the other: 256 rows of 32,000
+    # take 3 ms, as long as to read them, and 29 as a sum of 32 bits and another reduction, which XLA does not vectorise
+    # (jaxlib 0.10.2 and 0.12.0.1, AMD EPYC with AVX2).
+    marks = jnp.where(x > than, 1, 0) + jnp.where(jnp.isfinite(x), 0, _NOT_FINITE)
+    whole = x.shape[1] // _CHUNK * _CHUNK
+    chunks = marks[:, :whole].astype(jnp.int16).reshape(x.shape[0], whole // _CHUNK, _CHUNK)
+    sums = [
+        jnp.sum(chunks, 2, dtype=jnp.int16),
+        jnp.sum(marks[:, whole:].astype(jnp.int16), 1, keepdims=True, dtype=jnp.int16),
+    ]
+    found = jnp.concatenate(sums, 1).astype(jnp.int32)
+    return jnp.sum(found % _NOT_FINITE, 1), jnp.all(found < _NOT_FINITE, 1)
