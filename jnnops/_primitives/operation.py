@@ -175,7 +175,7 @@ def transpose_several(operation: Operation, transpose: Callable[..., Sequence[ja
     ad.primitive_transposes[operation.primitive] = rule
 
 
-def _name(function: Function) -> str:
+def _name(function: Callable[..., Any]) -> str:
     return function.__name__.strip("_")
 
 

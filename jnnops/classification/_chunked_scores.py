@@ -200,7 +200,7 @@ def _gradients(
 
             return put_into
 
-        update = {
+        update: dict[str, Callable[[], Callable[[jax.Array], jax.Array]]] = {
             "labels": lambda: put(by_score[:, None] * _by_labels(targets, logits, normaliser)),
             "features": lambda: add_features,
             "weights": lambda: put(lax.dot_general(wide_features, by_logits, (((0,), (0,)), ((), ())))),
@@ -208,7 +208,7 @@ def _gradients(
         }
         return [update[name]()(total) for name, total in zip(wrt, found, strict=True)]
 
-    like = [dict(zip(_NAMES, arrays, strict=False))[name] for name in wrt]
+    like = [arrays[_NAMES.index(name)] for name in wrt]
     # The gradient of the features is a sum over chunks; of each of the others a chunk has its own part.
     start = [
         jnp.zeros(array.shape, wide if name == "features" else array.dtype)
@@ -270,7 +270,7 @@ def _batch(
     operation: Operation, arrays: Any, axes: Any, names: Names, rows: Names, **params: Any
 ) -> tuple[list[jax.Array], list[int]]:
     """Mapped examples are more rows of one problem; where more than ``rows`` is mapped, they take turns."""
-    mapped = {
+    mapped: dict[int, jax.Array] = {
         place: jnp.moveaxis(array, axis, 0)
         for place, (array, axis) in enumerate(zip(arrays, axes, strict=True))
         if axis is not None
@@ -279,11 +279,11 @@ def _batch(
     per_row = (*rows, "by_normaliser", "by_score", "normaliser") if rows else ()
     if all(names[place] in per_row for place in mapped):
         merged = [
-            _merge(mapped.get(place, array), size, place in mapped) if names[place] in per_row else array
-            for place, array in enumerate(arrays)
+            array if name not in per_row else _merge(mapped.get(place), array, size)
+            for place, (name, array) in enumerate(zip(names, arrays, strict=False))
         ]
         results = operation(*merged, **params)
-        return [result.reshape(size, -1, *result.shape[1:]) for result in results], [0] * len(results)
+        return [_split(result, size) for result in results], [0] * len(results)
 
     def one(of_copy: dict[int, jax.Array]) -> list[jax.Array]:
         return operation(*(dict(enumerate(arrays)) | of_copy).values(), **params)
@@ -292,9 +292,14 @@ def _batch(
     return results, [0] * len(results)
 
 
-def _merge(array: jax.Array, size: int, is_mapped: bool) -> jax.Array:
-    copies = array if is_mapped else jnp.broadcast_to(array, (size, *array.shape))
-    return copies.reshape(-1, *copies.shape[2:])
+def _merge(copies: jax.Array | None, array: jax.Array, size: int) -> jax.Array:
+    """The copies one below the other: those that are mapped, or as many of an array that is not."""
+    stacked = jnp.broadcast_to(array, (size, *array.shape)) if copies is None else copies
+    return stacked.reshape(size * stacked.shape[1], *stacked.shape[2:])
+
+
+def _split(result: jax.Array, size: int) -> jax.Array:
+    return result.reshape(size, result.shape[0] // size, *result.shape[1:])
 
 
 scores = of_several_results(_scores, _scores_jvp, _batch_scores)

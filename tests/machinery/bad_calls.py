@@ -100,7 +100,7 @@ _ARGUMENTS: Mapping[str, str] = {
 }
 _KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
 # Where an argument is of another kind than those of the same name.
-_OTHER_KIND = (
+_OTHER_KIND: Mapping[str, Mapping[str, str]] = (
     {
         "atrous_conv2d": {"rate": "size"},
         "atrous_conv2d_transpose": {"rate": "size"},
@@ -108,7 +108,7 @@ _OTHER_KIND = (
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},
         "l2_normalize": {"x": "array"},
-        "local_response_normalization": {"input": "floats", **dict.fromkeys(("bias", "alpha", "beta"), "float")},
+        "local_response_normalization": {"input": "floats", **{"bias": "float", "alpha": "float", "beta": "float"}},
         "stateless_dropout": {"rng_alg": "generator"},
         "sampled_softmax_loss": {"labels": "integers"},
         "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
@@ -118,7 +118,7 @@ _OTHER_KIND = (
     | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
     | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
     | {"LocalResponseNorm": {"x": "floats"}}
-    | {"LocalResponseNorm.init": dict.fromkeys(("bias", "alpha", "beta"), "float")}
+    | {"LocalResponseNorm.init": {"bias": "float", "alpha": "float", "beta": "float"}}
 )
 
 

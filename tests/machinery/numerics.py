@@ -111,6 +111,8 @@ class Numeric:
 
 def unit(numbers: np.ndarray, dtype: str) -> np.ndarray:
     """The distance from a number of a dtype to the next; of the least normal number for those below it."""
+    if jnp.issubdtype(jnp.dtype(dtype), jnp.integer):
+        return np.ones(numbers.shape)
     info = jnp.finfo(dtype)
     finite = np.where(np.isfinite(numbers), np.abs(numbers), 1)
     exponent = np.frexp(np.clip(finite, float(info.smallest_normal), float(info.max)))[1] - 1
@@ -122,8 +124,10 @@ def distance(result: Any, exact: np.ndarray) -> np.ndarray:
 
     What is below the least normal number of a dtype with the exponents of float32 may be 0: XLA makes that of it.
     """
-    info = jnp.finfo(result.dtype)
     found = np.asarray(result).astype(np.float64)
+    if jnp.issubdtype(result.dtype, jnp.integer):
+        return np.where(found == exact, 0, np.inf)
+    info = jnp.finfo(result.dtype)
     # What rounds to more than the largest number is infinite.
     limit = float(info.max) * (1 + 2.0 ** -(info.nmant + 2))
     exact = np.where(np.abs(exact) >= limit, np.copysign(np.inf, exact), exact)

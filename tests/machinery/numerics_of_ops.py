@@ -225,6 +225,22 @@ def window_sums(squares: Any, radius: int) -> Any:
     return squares @ near.astype(np.float64)
 
 
+def fits(x: Any) -> Any:
+    """Decreasing ones of rows, and their segments, by pooling neighbours that violate the order."""
+    fits, segments = np.zeros(x.shape), np.zeros(x.shape)
+    for row, numbers in enumerate(x):
+        pools: list[tuple[float, int]] = []  # the sum and the size of each
+        for number in numbers:
+            pools.append((number, 1))
+            while len(pools) > 1 and pools[-2][0] / pools[-2][1] < pools[-1][0] / pools[-1][1]:
+                (sum1, size1), (sum2, size2) = pools.pop(), pools.pop()
+                pools.append((sum1 + sum2, size1 + size2))
+        sizes = [size for _, size in pools]
+        fits[row] = np.repeat([total / size for total, size in pools], sizes)
+        segments[row] = np.repeat(np.arange(len(pools)), sizes)
+    return fits, segments
+
+
 def uniform_noise(shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(jax.random.key(0), shape)
 
@@ -601,6 +617,15 @@ LOSSES = [
         is_reduction=True,
         jax=lambda regularization_loss: jnp.sum(regularization_loss),
         tf=lambda tf, regularization_loss: tf.nn.scale_regularization_loss(regularization_loss),
+    ),
+    Numeric(
+        nn.isotonic_regression,
+        {"inputs": normal(20, 300)},
+        lambda inputs: fits(inputs),
+        terms=lambda inputs: (np.max(np.abs(inputs), 1, keepdims=True), fits(inputs)[1]),
+        is_reduction=True,
+        tf=lambda tf, inputs: tf.nn.isotonic_regression(inputs),
+        dtypes=("float32",),
     ),
 ]
 

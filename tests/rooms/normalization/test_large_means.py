@@ -14,7 +14,9 @@ RNG = np.random.default_rng(0)
 SHAPE = (8, 40, 30, 6)
 WEIGHTS = RNG.integers(0, 4, SHAPE)
 COTANGENT = RNG.standard_normal(SHAPE)
-SCALE, OFFSET = np.array([0.5, 1, 2, -1, 3, 1]), np.arange(6.0) - 2
+SCALE, OFFSET = np.array([0.5, 1, 2, -1, 3, 1], np.float32), np.arange(6, dtype=np.float32) - 2
+PARAMETERS = {"scale": jnp.asarray(SCALE), "offset": jnp.asarray(OFFSET), "features": 6, "epsilon": 1e-3}
+BATCH_NORM, LAYER_NORM = layers.BatchNorm(**PARAMETERS), layers.LayerNorm(**PARAMETERS)
 BATCH, FEATURES = (0, 1, 2), -1
 EPSILON = 1e-3
 
@@ -28,26 +30,20 @@ def weighted_moments(x, axes):
 
 
 def fused_batch_norm(x):
-    return nn.fused_batch_norm(x, SCALE.astype(x.dtype), OFFSET.astype(x.dtype), epsilon=EPSILON)[0]
+    return nn.fused_batch_norm(x, SCALE, OFFSET, epsilon=EPSILON)[0]
 
 
-def batch_norm(x):
-    bn = layers.BatchNorm(scale=SCALE.astype(x.dtype), offset=OFFSET.astype(x.dtype), features=6, epsilon=EPSILON)
-    return bn(x, bn.init_state(), training=True)[0]
+def batch_norm(x, **options):
+    return BATCH_NORM(x, BATCH_NORM.init_state(), training=True, **options)[0]
 
 
 def synchronised_batch_norm(x):
-    bn = layers.BatchNorm(scale=SCALE.astype(x.dtype), offset=OFFSET.astype(x.dtype), features=6, epsilon=EPSILON)
-
-    def part(x):
-        return bn(x, bn.init_state(), training=True, axis_name="batch")[0]
-
-    return jax.vmap(part, axis_name="batch")(x.reshape(4, 2, *SHAPE[1:])).reshape(SHAPE)
+    parts = x.reshape(4, 2, *SHAPE[1:])
+    return jax.vmap(functools.partial(batch_norm, axis_name="batch"), axis_name="batch")(parts).reshape(SHAPE)
 
 
 def layer_norm(x):
-    norm = layers.LayerNorm(scale=SCALE.astype(x.dtype), offset=OFFSET.astype(x.dtype), features=6, epsilon=EPSILON)
-    return norm(x)
+    return LAYER_NORM(x)
 
 
 def values(deviation, offset):

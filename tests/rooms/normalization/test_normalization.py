@@ -323,7 +323,7 @@ class TestFusedBatchNorm:
 
 class TestWeightedMoments:
     def test_weights_are_repetitions(self):
-        x, weights = f32([1, 2, 6]), [3, 0, 1]
+        x, weights = f32([1, 2, 6]), np.array([3, 0, 1])
         repeated = nn.moments(f32([1, 1, 1, 6]), 0)
         np.testing.assert_array_equal(nn.weighted_moments(x, 0, weights), repeated)
 
