@@ -145,7 +145,7 @@ def silu(features: ArrayLike, beta: ArrayLike = 1.0) -> jax.Array:
 
     Example:
         >>> [round(y, 3) for y in nn.silu(jnp.array([-jnp.inf, 0.0, 1.0])).tolist()]
-        [0.0, 0.0, 0.731]
+        [-0.0, 0.0, 0.731]
 
     References:
         ``tf.nn.silu``, ``tf.nn.swish``. Elfwing et al., "Sigmoid-Weighted Linear Units for Neural Network Function

@@ -126,15 +126,14 @@ def _fused_linear_cross_entropy(
     chunk_size: int | None,
 ) -> jax.Array:
     (dim, classes), shape, dtype = weights.shape, features.shape[:-1], features.dtype
-    wide = accumulation_dtype(dtype)
-    count = math.prod(shape)
+    wide, count = accumulation_dtype(dtype), math.prod(shape)
     rows, labels = features.reshape(count, dim), labels.reshape(count, *labels.shape[len(shape) :])
-    ignored = None
+    ignored = jnp.zeros(count, bool)
+    if ignored_label is not None and _holds(labels.dtype, ignored_label):
+        ignored = labels == ignored_label
+        # What is ignored may be anything: its features too must not spoil the gradient of the weights.
+        labels, rows = jnp.where(ignored, 0, labels), jnp.where(ignored[:, None], 0, rows)
     if labels.ndim == 1:
-        if ignored_label is not None:
-            ignored = labels == ignored_label if _holds(labels.dtype, ignored_label) else jnp.zeros(count, bool)
-            # What is ignored may be anything: its features too must not spoil the gradient of the weights.
-            labels, rows = jnp.where(ignored, 0, labels), jnp.where(ignored[:, None], 0, rows)
         labels, valid = checked_ids("fused_linear_cross_entropy", "labels", labels, classes)
         total = jnp.where(valid, 1, jnp.asarray(jnp.nan, wide))
     else:
@@ -142,17 +141,19 @@ def _fused_linear_cross_entropy(
     normaliser, score = scores(labels, rows, weights, *biases, chunk=chunk_size or _chunk(count, classes))
     if smoothing is not None:
         s = jnp.asarray(smoothing, wide)
-        # The mean of a row's logits is that of the columns, so that no logit is needed for it.
-        mean = rows.astype(wide) @ jnp.mean(weights.astype(wide), 1)
-        mean += sum((jnp.mean(each.astype(wide)) for each in biases), jnp.zeros((), wide))
-        score = (1 - s) * score + s * jnp.where(s == 0, 0, mean)
+        score = (1 - s) * score + s * jnp.where(s == 0, 0, _mean_logits(rows, weights, biases))
         total = (1 - s) * total + s
     # Without any label the loss is 0 where all logits are -inf too.
     is_empty = normaliser == -jnp.inf
     loss = total * jnp.where(is_empty, 0, normaliser) - score + jnp.where(is_empty & (total != 0), jnp.nan, 0)
-    if ignored is not None:
-        loss = jnp.where(ignored, 0, loss)
-    return loss.astype(dtype).reshape(shape)
+    return jnp.where(ignored, 0, loss).astype(dtype).reshape(shape)
+
+
+def _mean_logits(rows: jax.Array, weights: jax.Array, biases: Sequence[jax.Array]) -> jax.Array:
+    """The mean over the classes of each row's logits, which is the logit of the mean class."""
+    wide = accumulation_dtype(rows.dtype)
+    mean = rows.astype(wide) @ jnp.mean(weights.astype(wide), 1)
+    return sum((jnp.mean(each.astype(wide)) for each in biases), mean)
 
 
 def _chunk(rows: int, classes: int) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from machinery import oracle
 from machinery.case import normal
+from sklearn import isotonic
 
 import jnnops as nn
 
@@ -98,7 +99,7 @@ def sequences(size):
 
 class TestIsotonicRegression:
     @pytest.mark.parametrize("size", [1, 2, 57, 12_000])
-    def test_is_that_of_tensorflow_and_of_pooling(self, size):
+    def test_is_that_of_tensorflow_of_scikit_learn_and_of_pooling(self, size):
         rows = sequences(size)
         for decreasing, sign in ((True, 1), (False, -1)):
             output, segments = nn.isotonic_regression(sign * rows, decreasing)
@@ -107,6 +108,8 @@ class TestIsotonicRegression:
             fits, numbers = zip(*map(pooled, rows), strict=True)
             np.testing.assert_array_equal(segments, numbers)
             np.testing.assert_allclose(sign * output, fits, rtol=3e-7, atol=1e-6)
+            of_sklearn = [isotonic.isotonic_regression(row, increasing=not decreasing) for row in sign * rows]
+            np.testing.assert_allclose(output, of_sklearn, rtol=3e-6, atol=1e-6)
 
     def test_small_numbers_between_large_ones_are_pooled(self):
         output, segments = nn.isotonic_regression(jnp.array([1000.0, 0.0, 1e-5, -1000.0]))
