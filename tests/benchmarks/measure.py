@@ -1,5 +1,6 @@
 """Checks that the implementations agree, and takes their times in turns."""
 
+import random
 import statistics
 import time
 from collections.abc import Collection, Sequence
@@ -32,14 +33,14 @@ def medians(
 ) -> dict[str, float]:
     """The median time of each in milliseconds, all within about ``SECONDS``.
 
-    Every round runs each implementation once, in an order that rotates, so that whatever else the machine does
-    meanwhile meets all of them alike. What takes more than a quarter of the time there is runs only once. With
+    Every round runs each implementation once, in an order that is drawn, so that whatever else the machine does
+    meanwhile, and the threads that PyTorch leaves spinning, meet all of them alike. What takes more than a quarter of the time there is runs only once. With
     ``in_a_row`` each runs twice and the second time counts: as a training step follows its like, and not one that has
     just gone through gigabytes of other tables.
     """
     times = {side.name: [timed(side)] for side in sides}  # warm since `check_agreement`
     order = [side for side in sides if times[side.name][0] < SECONDS / 4]
-    rounds = ROUNDS.start
+    rounds, generator = ROUNDS.start, random.Random(0)
     if order:
         rounds = int(SECONDS / sum(times[side.name].pop() for side in order))
 
@@ -48,7 +49,7 @@ def medians(
             if in_a_row:
                 side.run()
             times[side.name].append(timed(side))
-        order[:] = order[1:] + order[:1]
+        generator.shuffle(order)
 
     benchmark.pedantic(one_round, rounds=min(max(rounds, ROUNDS.start), ROUNDS.stop))
     return {name: 1e3 * statistics.median(taken) for name, taken in times.items()}
