@@ -34,9 +34,9 @@ def medians(
     """The median time of each in milliseconds, all within about ``SECONDS``.
 
     Every round runs each implementation once, in an order that is drawn, so that whatever else the machine does
-    meanwhile, and the threads that PyTorch leaves spinning, meet all of them alike. What takes more than a quarter of the time there is runs only once. With
-    ``in_a_row`` each runs twice and the second time counts: as a training step follows its like, and not one that has
-    just gone through gigabytes of other tables.
+    meanwhile, and the threads that PyTorch leaves spinning, meet all of them alike. What takes more than a quarter of
+    the time there is runs only once. With ``in_a_row`` each runs twice and the second time counts: as a training step
+    follows its like, and not one that has just gone through gigabytes of other tables.
     """
     times = {side.name: [timed(side)] for side in sides}  # warm since `check_agreement`
     order = [side for side in sides if times[side.name][0] < SECONDS / 4]
