@@ -318,6 +318,11 @@ def canonical_axes(op: str, argument: str, axes: Any, rank: int) -> tuple[int, .
     return resolved
 
 
+def canonical_axes_or_all(op: str, argument: str, axes: Any, rank: int) -> tuple[int, ...]:
+    """As ``canonical_axes``, and all axes for None."""
+    return tuple(range(rank)) if axes is None else canonical_axes(op, argument, axes, rank)
+
+
 def canonical_axis(op: str, argument: str, axis: Any, rank: int) -> int:
     """Resolves one axis, possibly negative."""
     return canonical_axes(op, argument, as_static_int(op, argument, axis), rank)[0]

@@ -77,15 +77,7 @@ def differentiable(
     """
     operation = _declare(_name(compute), compute, batch, on_cpu=on_cpu)
 
-    def rule(primals: Any, tangents: Any, **params: Any) -> Any:
-        given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]
-        if all(tangent is None for tangent in given):
-            value = operation(*primals, **params)
-            return value, ad.Zero(jax.typeof(value).to_tangent_aval())
-        return jvp(primals, given, **params)
-
-    ad.primitive_jvps[operation.primitive] = rule
-    return operation
+    return _with_jvp(operation, jvp)
 
 
 def indifferentiable(compute: Function, batch: BatchRule, *, on_cpu: Function) -> Operation:
@@ -145,15 +137,7 @@ def of_several_results(
     """
     operation = _declare(_name(compute), compute, batch, multiple_results=True)
 
-    def rule(primals: Any, tangents: Any, **params: Any) -> Any:
-        given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]
-        if all(tangent is None for tangent in given):
-            values = operation(*primals, **params)
-            return values, [ad.Zero(jax.typeof(value).to_tangent_aval()) for value in values]
-        return jvp(primals, given, **params)
-
-    ad.primitive_jvps[operation.primitive] = rule
-    return operation
+    return _with_jvp(operation, jvp)
 
 
 def transpose_several(operation: Operation, transpose: Callable[..., Sequence[jax.Array | None]]) -> None:
@@ -173,6 +157,18 @@ def transpose_several(operation: Operation, transpose: Callable[..., Sequence[ja
         return transpose(given, known, **params)
 
     ad.primitive_transposes[operation.primitive] = rule
+
+
+def _with_jvp(operation: Operation, jvp: Callable[..., Any]) -> Operation:
+    def rule(primals: Any, tangents: Any, **params: Any) -> Any:
+        given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]
+        if all(tangent is None for tangent in given):
+            results = operation(*primals, **params)
+            return results, jax.tree.map(lambda result: ad.Zero(jax.typeof(result).to_tangent_aval()), results)
+        return jvp(primals, given, **params)
+
+    ad.primitive_jvps[operation.primitive] = rule
+    return operation
 
 
 def _name(function: Callable[..., Any]) -> str:

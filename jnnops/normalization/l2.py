@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_inexact_array, as_scalar, canonical_axes
+from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_inexact_array, as_scalar, canonical_axes_or_all
 from jnnops._primitives.operation import Operation, differentiable
 from jnnops._types import Axes
 
@@ -50,7 +50,7 @@ def l2_normalize(x: ArrayLike, axis: Axes = None, epsilon: ArrayLike = 1e-12) ->
     """
     op = "l2_normalize"
     x = as_inexact_array(op, "x", x)
-    axes = tuple(range(x.ndim)) if axis is None else canonical_axes(op, "axis", axis, x.ndim)
+    axes = canonical_axes_or_all(op, "axis", axis, x.ndim)
     return _l2_normalize(x, as_scalar(op, "epsilon", epsilon, NOT_NEGATIVE), axes)
 
 

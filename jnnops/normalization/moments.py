@@ -13,7 +13,7 @@ from jnnops._check import (
     as_float_array,
     as_number_array,
     as_static_bool,
-    canonical_axes,
+    canonical_axes_or_all,
 )
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Axes, AxisNames
@@ -63,7 +63,7 @@ def moments(
     del shift
     x = as_float_array("moments", "x", x)
     keepdims = as_static_bool("moments", "keepdims", keepdims)
-    return _moments(x, None, _axes("moments", axes, x.ndim), keepdims, as_axis_names(axis_name))
+    return _moments(x, None, canonical_axes_or_all("moments", "axes", axes, x.ndim), keepdims, as_axis_names(axis_name))
 
 
 def weighted_moments(
@@ -115,12 +115,12 @@ def weighted_moments(
         given = f"shape {weights.shape} for x.shape = {x.shape}"
         raise ValueError(f"{op}: `frequency_weights` must broadcast with `x`, got {given}") from None
     return _moments(
-        jnp.broadcast_to(x, shape), weights, _axes(op, axes, len(shape)), keepdims, as_axis_names(axis_name)
+        jnp.broadcast_to(x, shape),
+        weights,
+        canonical_axes_or_all(op, "axes", axes, len(shape)),
+        keepdims,
+        as_axis_names(axis_name),
     )
-
-
-def _axes(op: str, axes: Axes, rank: int) -> tuple[int, ...]:
-    return tuple(range(rank)) if axes is None else canonical_axes(op, "axes", axes, rank)
 
 
 @functools.partial(jax.jit, static_argnames=("axes", "keepdims", "axis_name"))

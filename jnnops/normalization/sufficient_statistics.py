@@ -14,7 +14,7 @@ from jnnops._check import (
     as_float_arrays,
     as_static_bool,
     broadcast_to_rank,
-    canonical_axes,
+    canonical_axes_or_all,
     check_broadcastable,
     promote,
 )
@@ -74,7 +74,7 @@ def sufficient_statistics(
     op = "sufficient_statistics"
     keepdims = as_static_bool(op, "keepdims", keepdims)
     x = as_float_array(op, "x", x)
-    axes = tuple(range(x.ndim)) if axes is None else canonical_axes(op, "axes", axes, x.ndim)
+    axes = canonical_axes_or_all(op, "axes", axes, x.ndim)
     if shift is not None:
         x, shift = promote(x=x, shift=as_float_array(op, "shift", shift))
         check_broadcastable(op, "shift", shift, x.shape, "x")
