@@ -1,7 +1,9 @@
 """Programs compiled fast, as most tests need them, or as users get them, and results shared between tests."""
 
+import ctypes
 import functools
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -44,3 +46,6 @@ def forget() -> None:
         cached.cache_clear()
     jax.clear_caches()
     gc.collect()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        # What the many threads of the compiler have freed glibc keeps for each of them.
+        libc.malloc_trim(0)
