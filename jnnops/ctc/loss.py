@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import (
@@ -136,37 +135,7 @@ def _ctc_loss(
     labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
     valid = jnp.all(good_label, axis=1) & good_label_length & good_logit_length
 
-    emissions = _emissions(labels, logits, logit_length, blank_index)
-    loss = negative_log_likelihood(*emissions, _can_skip(labels), label_length)
+    loss = negative_log_likelihood(logits, labels, label_length, logit_length, blank_index)
     if zero_infinity:
         loss = jnp.where(jnp.isposinf(loss), 0, loss)
     return (loss * jnp.where(valid, 1, jnp.nan)).astype(dtype)  # the product makes the gradient NaN too
-
-
-def _emissions(
-    labels: jax.Array, logits: jax.Array, logit_length: jax.Array, blank_index: int
-) -> tuple[jax.Array, jax.Array]:
-    """The log-probabilities of the blank, ``[time, batch]``, and of the labels, ``[time, max_labels, batch]``.
-
-    Past ``logit_length`` the blank is certain: it leaves complete paths alone, so no step needs a mask.
-    """
-    real = is_real(logits.shape[0], logit_length)
-    top = lax.stop_gradient(jnp.max(logits, axis=2))
-    possible = real & (top != -jnp.inf)
-    # Where there is no distribution, any finite logits will do: they keep NaN out of the gradient.
-    logits = jnp.where(possible[:, :, None], logits, 0)
-    top = jnp.where(possible, top, 0)
-    normalizer = top + jnp.log(jnp.sum(jnp.exp(logits - top[:, :, None]), axis=2))
-    blank = logits[:, :, blank_index] - normalizer
-    blank = jnp.where(possible, blank, jnp.where(real, -jnp.inf, 0))
-    label = jnp.take_along_axis(logits, labels[None], axis=2) - normalizer[:, :, None]
-    label = jnp.where(possible[:, :, None], label, -jnp.inf)
-    # The labels stand before the batch, so that a shift by one label moves whole vectors: on CPU a step of the
-    # recursion is then twice as fast as with the labels last.
-    return blank, jnp.swapaxes(label, 1, 2)
-
-
-def _can_skip(labels: jax.Array) -> jax.Array:
-    """Whether label ``k`` may follow ``k - 1`` with no blank in between, ``[max_labels, batch]``."""
-    labels = labels.T
-    return jnp.pad(labels[1:] != labels[:-1], ((min(1, len(labels)), 0), (0, 0)))
