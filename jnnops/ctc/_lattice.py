@@ -230,7 +230,9 @@ def negative_log_likelihood(
 
 
 @negative_log_likelihood.defjvp
-def _negative_log_likelihood_jvp(blank_index: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _negative_log_likelihood_jvp(
+    blank_index: int, primals: tuple[jax.Array, jax.Array, jax.Array, jax.Array], tangents: tuple
+) -> tuple[jax.Array, jax.Array]:
     # The derivative by a logit is the probability of its class less that given the labels. That is one recursion each
     # way, where JAX's own derivative of the scan would save what each addition needs; and being differentiable code
     # itself, it gives the higher orders.
