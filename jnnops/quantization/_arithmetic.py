@@ -22,10 +22,10 @@ def at_most(x: jax.Array, bound: jax.Array | float) -> jax.Array:
     return lax.min(x, jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape))
 
 
-def divide(x: jax.Array, constant: float) -> jax.Array:
-    """``x / constant``, which XLA otherwise makes a product with the inverse."""
-    unknown = jnp.where(x == x, np.asarray(constant, x.dtype), np.asarray(np.nan, x.dtype))
-    return x / unknown
+def divide(x: jax.Array, divisor: jax.Array | float) -> jax.Array:
+    """``x / divisor`` of a constant or of one number for many, which XLA makes a product with the inverse."""
+    divisor = jnp.broadcast_to(jnp.asarray(divisor, x.dtype), x.shape)
+    return x / jnp.where(x == x, divisor, np.asarray(np.nan, x.dtype))
 
 
 def half_away(x: jax.Array) -> jax.Array:

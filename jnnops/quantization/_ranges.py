@@ -4,12 +4,14 @@ What is in float64, and in integers of 64 bits, is about single numbers, in prog
 have no float64 and come close to it with pairs of float32.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops.quantization._arithmetic import at_least, at_most, half_away
+from jnnops.quantization._arithmetic import at_least, at_most, divide, half_away
 
 DOUBLE, LONG = np.dtype("float64"), np.dtype("int64")
 
@@ -80,15 +82,30 @@ def first_real(low: jax.Array, high: jax.Array, step: jax.Array) -> jax.Array:
     return jnp.where(low == high, low, rounded)
 
 
-def nudge(low: jax.Array, high: jax.Array, first: int, last: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The range moved so that one of the integers from ``first`` to ``last`` stands for 0, and the width of a step."""
-    dtype = low.dtype
-    start, stop = np.asarray(first, dtype), np.asarray(last, dtype)
-    known = jnp.where(high == high, stop - start, np.asarray(np.nan, dtype))
-    step = at_least((high - low) / known, 0)
+class Nudged(NamedTuple):
+    """A range moved so that an integer stands for 0.
+
+    Attributes:
+        low: Where it starts, at most 0.
+        high: Where it ends, at least 0.
+        step: The width of a step.
+        inverse: How many steps a unit has, not rounded from ``step``.
+    """
+
+    low: jax.Array
+    high: jax.Array
+    step: jax.Array
+    inverse: jax.Array
+
+
+def nudge(low: jax.Array, high: jax.Array, first: int, last: int) -> Nudged:
+    """Moves a range so that one of the integers from ``first`` to ``last`` stands for 0."""
+    start, stop = np.asarray(first, low.dtype), np.asarray(last, low.dtype)
+    width = at_least(high - low, 0)
+    step, inverse = at_least(divide(width, stop - start), 0), at_least((stop - start) / width, 0)
     zero = start - low / step
     zero = jnp.where(zero < start, start, jnp.where(zero > stop, stop, half_away(zero)))
-    return at_most((start - zero) * step, 0), at_least((stop - zero) * step, 0), step
+    return Nudged(at_most((start - zero) * step, 0), at_least((stop - zero) * step, 0), step, inverse)
 
 
 def _double(x: jax.Array) -> jax.Array:
