@@ -24,24 +24,24 @@ def steps_of(dtype: np.dtype) -> int:
 def real_width(low: jax.Array, high: jax.Array, parts: int) -> jax.Array:
     """The float32 width of one of equal parts of a range, of a quotient in float64."""
     with jax.enable_x64(True):
-        return (_double(high - low) / _double_of(parts)).astype(np.float32)
+        return (double(high - low) / double_of(parts)).astype(np.float32)
 
 
 def parts_per_unit(low: jax.Array, high: jax.Array, parts: int) -> jax.Array:
     """How many of so many equal parts of a range a unit has, in float32, of a quotient in float64."""
     with jax.enable_x64(True):
-        return at_least((_double_of(parts) / _double(high - low)).astype(np.float32), 0)
+        return at_least((double_of(parts) / double(high - low)).astype(np.float32), 0)
 
 
 def unclamped_integer(value: jax.Array | float, low: jax.Array, high: jax.Array, dtype: np.dtype) -> jax.Array:
     """The integer that stands for a real number, or would if there were more of them, as int64."""
     limits, count = np.iinfo(dtype), steps_of(dtype) + 1
     with jax.enable_x64(True):
-        width = _double(high - low) * _double_of(count / (count - 1.0))
-        scale = at_least(_double_of(count) / at_least(width, 0.0), 0.0)
-        real = _double(jnp.asarray(value, np.float32))
-        number = half_away(real * scale) - half_away(_double(low) * scale)
-        number = lax.select(low == high, _double_of(0), number)
+        width = double(high - low) * double_of(count / (count - 1.0))
+        scale = at_least(double_of(count) / at_least(width, 0.0), 0.0)
+        real = double(jnp.asarray(value, np.float32))
+        number = half_away(real * scale) - half_away(double(low) * scale)
+        number = lax.select(low == high, double_of(0), number)
         return number.astype(LONG) + np.asarray(limits.min, LONG)
 
 
@@ -64,21 +64,21 @@ def real_of(number: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """The real number that one integer stands for, in float32."""
     limits, count = np.iinfo(number.dtype), steps_of(number.dtype) + 1
     with jax.enable_x64(True):
-        width = _double(high - low) * _double_of(count / (count - 1.0))
-        step = at_least(width, 0.0) * _double_of(1.0 / count)
+        width = double(high - low) * double_of(count / (count - 1.0))
+        step = at_least(width, 0.0) * double_of(1.0 / count)
         # TensorFlow's qint32 becomes float32 whatever it is converted to
-        places = _double(number.astype(np.float32)) - _double_of(limits.min)
+        places = double(number.astype(np.float32)) - double_of(limits.min)
         rounded = at_least(step.astype(np.float32), 0)
         # too small a step for float32 leaves the range where it is
         start = lax.select(rounded >= np.finfo(np.float32).tiny, half_away(low / rounded) * rounded, low)
-        real = (_double(start) + at_least(places * step, 0.0)).astype(np.float32)
+        real = (double(start) + at_least(places * step, 0.0)).astype(np.float32)
         return lax.select(low == high, low, real)
 
 
 def first_real(low: jax.Array, high: jax.Array, step: jax.Array) -> jax.Array:
     """The start of a range, moved so that it is whole steps from 0."""
-    # the bound is kept by what is at most half a step away
-    rounded = at_least(half_away(low / step) * step, low - step)
+    # half a step away from the start, and a few millionths of it where steps are small
+    rounded = at_least(half_away(low / step) * step, -np.float32(2) * jnp.abs(low) - step)
     return jnp.where(low == high, low, rounded)
 
 
@@ -100,7 +100,7 @@ class Nudged(NamedTuple):
 
 def nudge(low: jax.Array, high: jax.Array, first: int, last: int) -> Nudged:
     """Moves a range so that one of the integers from ``first`` to ``last`` stands for 0."""
-    start, stop = np.asarray(first, low.dtype), np.asarray(last, low.dtype)
+    start, stop = jnp.asarray(first, low.dtype), jnp.asarray(last, low.dtype)
     width = at_least(high - low, 0)
     step, inverse = at_least(divide(width, stop - start), 0), at_least((stop - start) / width, 0)
     zero = start - low / step
@@ -108,9 +108,11 @@ def nudge(low: jax.Array, high: jax.Array, first: int, last: int) -> Nudged:
     return Nudged(at_most((start - zero) * step, 0), at_least((stop - zero) * step, 0), step, inverse)
 
 
-def _double(x: jax.Array) -> jax.Array:
+def double(x: jax.Array) -> jax.Array:
+    """The same numbers in float64, where it is enabled."""
     return lax.convert_element_type(x, DOUBLE)
 
 
-def _double_of(number: float) -> jax.Array:
+def double_of(number: float) -> jax.Array:
+    """A constant in float64, where it is enabled."""
     return jnp.asarray(number, DOUBLE)

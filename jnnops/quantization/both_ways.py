@@ -66,8 +66,8 @@ def quantize_and_dequantize(
         Without ``range_given``, TensorFlow's gradient is 0 outside of the range that is not used.
 
     Example:
-        >>> nn.quantize_and_dequantize([-1.0, 0.3, 2.0], -1.0, 1.0, num_bits=3, range_given=True).tolist()
-        [-1.0, 0.25, 0.75]
+        >>> nn.quantize_and_dequantize([-1.0, 0.3, 2.0], -1.0, 1.0, num_bits=3, range_given=True)
+        Array([-1.        ,  0.33333334,  1.        ], dtype=float32)
 
     References:
         ``tf.quantization.quantize_and_dequantize_v2``.

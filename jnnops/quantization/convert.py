@@ -21,7 +21,7 @@ from jnnops._check import (
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import along
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
-from jnnops.quantization._arithmetic import at_least, at_most, half_away, half_to_even, saturate
+from jnnops.quantization._arithmetic import as_integers, at_least, at_most, half_away, half_to_even, saturate
 from jnnops.quantization._ranges import first_real, parts_per_unit, real_width, steps_of
 
 Mode: TypeAlias = Literal["MIN_COMBINED", "MIN_FIRST", "SCALED"]
@@ -90,8 +90,8 @@ def quantize(
         TypeError: If ``input`` is not floating point, ``T`` none of the dtypes, or an option not static.
 
     Note:
-        In TensorFlow the largest numbers become the smallest int32 by overflow with MIN_COMBINED and SCALED, NaN becomes
-        this or that, and MIN_FIRST has no ``axis``.
+        In TensorFlow the largest numbers overflow to the smallest int32 with MIN_COMBINED and SCALED, NaN becomes this
+        or that, and MIN_FIRST has no ``axis``.
 
     Example:
         >>> nn.quantize([-1.0, 0.0, 2.0], -1.0, 2.0, jnp.uint8).output.tolist()
@@ -133,7 +133,7 @@ def _quantize(
         scale, low, high = _symmetrical(low, high, dtype, narrow)
         to_slices = functools.partial(_to_slices, rank=x.ndim, axis=axis)
         scaled = jnp.clip(x, to_slices(low), to_slices(high)) * to_slices(scale)
-        return Quantized(saturate((half_to_even if to_even else half_away)(scaled), dtype), low, high)
+        return Quantized(as_integers((half_to_even if to_even else half_away)(scaled), dtype), low, high)
     scale = parts_per_unit(low, high, steps_of(dtype))
     lows, highs, scales = (_to_slices(each, x.ndim, axis) for each in (low, high, scale))
     quantized = _min_combined(x, lows, highs, scales, dtype) if mode == "MIN_COMBINED" else _min_first(
@@ -152,8 +152,8 @@ def _widened(low: jax.Array, high: jax.Array, least: float) -> tuple[jax.Array, 
 def _min_combined(x: jax.Array, low: jax.Array, high: jax.Array, scale: jax.Array, dtype: np.dtype) -> jax.Array:
     places = at_least((jnp.clip(x, low, high) - low) * scale, 0)
     if np.issubdtype(dtype, np.unsignedinteger):
-        return saturate(places + np.float32(0.5), dtype)
-    return saturate(half_away(places + np.float32(np.iinfo(dtype).min)), dtype)
+        return as_integers(jnp.floor(places + np.float32(0.5)), dtype)
+    return as_integers(half_away(places + np.float32(np.iinfo(dtype).min)), dtype)
 
 
 def _min_first(x: jax.Array, low: jax.Array, scale: jax.Array, dtype: np.dtype) -> jax.Array:

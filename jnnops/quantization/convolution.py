@@ -8,8 +8,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import at_least, check_rank, check_shape
-from jnnops._primitives.serialization import serializable
+from jnnops._check import at_least, check_shape
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
 from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape, split_batch
@@ -44,9 +43,9 @@ def quantized_conv2d(
         y_{b, i, j, o} = \sum_{u, v, c} (x_{b,\, s_1 i + d_1 u - p_1,\, s_2 j + d_2 v - p_2,\, c} - z_x) \;
             (w_{u, v, c, o} - z_w)
 
-    where :math:`z` are the integers that stand for 0. Padding stands for 0, whether or not an integer of the dtype does.
-    Sums are modulo :math:`2^{32}`, as TensorFlow's: they are exact for ranges that hold 0 and up to
-    33,025 products, of which none is above :math:`255^2`. There is no gradient.
+    where :math:`z` are the integers that stand for 0. Padding stands for 0, whether or not an integer of the dtype
+    does. Sums are modulo :math:`2^{32}`, as TensorFlow's: they are exact for ranges that hold 0 and up to 33,025
+    products, of which none is above :math:`255^2`. There is no gradient.
 
     Args:
         input: ``[batch, height, width, in_channels]``, or ``[batch, in_channels, height, width]`` as ``data_format``
@@ -122,7 +121,9 @@ def _quantized_conv2d(
     sums = _sums_of_products(cells, signed_w, zero_x, zero_w, window)
     step = real_width(low_x, high_x, steps_of(x.dtype)) * real_width(low_w, high_w, steps_of(w.dtype))
     return QuantizedOutput(
-        split_batch(sums, batch_shape(x, 2), 2, channels_last), step * np.float32(-(2.0**31)), step * np.float32(2.0**31)
+        split_batch(sums, batch_shape(x, 2), 2, channels_last),
+        step * np.float32(-(2.0**31)),
+        step * np.float32(2.0**31),
     )
 
 
@@ -141,16 +142,21 @@ def _sums_of_products(x: jax.Array, w: jax.Array, zero_x: jax.Array, zero_w: jax
     count = np.int32(x.shape[-1])
     if window.is_padded:
         rows, columns = ((dim.tap_cells() >= 0).astype(np.int32) for dim in window.dimensions)
-        of_taps = jnp.einsum("iu,uvo,jv->ijo", rows, taps, columns)
-        count = count * np.outer(rows.sum(1), columns.sum(1))[..., None].astype(np.int32)
+        of_taps = jnp.einsum("iu,uvo,jv->ijo", rows, taps, columns)[None]
+        count = count * np.outer(rows.sum(1), columns.sum(1))[None, :, :, None].astype(np.int32)
     else:
-        of_taps = jnp.sum(taps, (0, 1), keepdims=True)
+        of_taps = jnp.sum(taps, (0, 1), keepdims=True)[None]
         count = count * np.int32(taps.shape[0] * taps.shape[1])
-    constant = zero_x * (of_taps - count * zero_w)
+    # what is small is computed once, and not for every element of the result
+    zero_w, constant = lax.optimization_barrier((zero_w, zero_x * (of_taps - count * zero_w)))
     return products - (of_cells * zero_w + constant)
 
 
 def _window_sums(x: jax.Array, window: Window) -> jax.Array:
-    """``[batch, out_height, out_width, 1]``: the sum of all channels in each window."""
-    of_channels = jnp.sum(x, -1, dtype=jnp.int32, keepdims=True)
+    """``[batch, out_height, out_width, 1]``: the sum of all channels in each window.
+
+    A product with ones sums 8 bits into 32 without a widened image in memory.
+    """
+    ones = jnp.ones((x.shape[-1], 1), jnp.int8)
+    of_channels = lax.dot_general(x, ones, (((3,), (0,)), ((), ())), preferred_element_type=jnp.int32)
     return reduce_in_any_order(of_channels, window, lax.add, 0, jnp.sum)

@@ -173,7 +173,7 @@ def fake_quant_with_min_max_vars_gradient(
 
     Returns:
         ``FakeQuantGradients(backprops_wrt_input, backprop_wrt_min, backprop_wrt_max)``, the first in the dtype of
-        ``gradients``, the others as ``min`` and ``max`` are.
+        ``gradients``, the others in float32, or float64 where ``inputs`` are.
 
     Raises:
         ValueError: If shapes differ, the range is out of order or no scalar, or ``num_bits`` out of range.
@@ -243,7 +243,7 @@ def fake_quant_with_min_max_vars_per_channel_gradient(
 
     Returns:
         ``FakeQuantGradients(backprops_wrt_input, backprop_wrt_min, backprop_wrt_max)``, the first in the dtype of
-        ``gradients``, the others as ``min`` and ``max`` are.
+        ``gradients``, the others in float32, or float64 where ``inputs`` are.
 
     Raises:
         ValueError: If shapes differ, a range is out of order or there is not one for each channel, or ``num_bits`` out
@@ -281,8 +281,6 @@ def _range(
     op: str, low: ArrayLike, high: ArrayLike, x: jax.Array, *, per_channel: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     shape = x.shape[-1:] if per_channel else ()
-    for name, end in (("min", low), ("max", high)):
-        as_float_array(op, name, end)
     return as_range(op, "min", low, "max", high, shape=shape, dtype=accumulation_dtype(x.dtype))
 
 
@@ -297,7 +295,7 @@ def _with_gradients(op: str, gradients: ArrayLike, inputs: ArrayLike) -> tuple[j
 def _fake_quant(
     x: jax.Array, low: jax.Array, high: jax.Array, bits: int, narrow: bool, by_step: bool = False
 ) -> jax.Array:
-    low, high = (end.reshape((1,) * (x.ndim - end.ndim) + end.shape) for end in (low, high))
+    low, high = (_at_rank(end, x.ndim) for end in (low, high))
     return _rounded(x, low, high, bits=bits, narrow=narrow, by_step=by_step)
 
 
@@ -305,14 +303,18 @@ def _fake_quant(
 def _pull_back(
     g: jax.Array, x: jax.Array, low: jax.Array, high: jax.Array, bits: int, narrow: bool
 ) -> FakeQuantGradients:
+    others = tuple(range(x.ndim - low.ndim))
+    low, high = (_at_rank(end, x.ndim) for end in (low, high))
     first, last = _nudged(low, high, bits=bits, narrow=narrow)
     wide, zero = x.astype(first.dtype), jnp.zeros((), g.dtype)
     inside = ((wide >= first) & (wide <= last)) | ((low == 0) & (high == 0))
-    sums = [
-        jnp.sum(jnp.where(beyond & ~inside, g, zero).astype(first.dtype), tuple(range(x.ndim - first.ndim)))
-        for beyond in (wide < first, wide > last)
-    ]
+    outside = jnp.where(inside, zero, g).astype(first.dtype)
+    sums = [jnp.sum(jnp.where(beyond, outside, 0), others) for beyond in (wide < first, wide > last)]
     return FakeQuantGradients(jnp.where(inside, g, zero), *sums)
+
+
+def _at_rank(end: jax.Array, rank: int) -> jax.Array:
+    return end.reshape((1,) * (rank - end.ndim) + end.shape)
 
 
 def _limits(bits: int, narrow: bool) -> tuple[int, int]:

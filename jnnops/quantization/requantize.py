@@ -9,11 +9,20 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
-from jnnops._check import is_traced
+from jnnops._check import debug_check, is_traced
 from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
 from jnnops.quantization._arithmetic import at_least, at_most, half_away, saturate
-from jnnops.quantization._ranges import DOUBLE, LONG, first_real, parts_per_unit, real_of, real_width, steps_of
+from jnnops.quantization._ranges import (
+    LONG,
+    double,
+    double_of,
+    first_real,
+    parts_per_unit,
+    real_of,
+    real_width,
+    steps_of,
+)
 from jnnops.quantization.convert import Quantized
 
 _FRACTION = 16  # bits, of the fixed point numbers
@@ -72,9 +81,7 @@ def _requantization_range(q: jax.Array, low: jax.Array, high: jax.Array) -> Requ
     low, high = lax.stop_gradient((low, high))
     limits = np.iinfo(q.dtype)
     least = real_of(jnp.min(q, initial=limits.max), low, high)
-    return RequantizationRange(
-        jnp.minimum(least, np.float32(0)), real_of(jnp.max(q, initial=limits.min), low, high)
-    )
+    return RequantizationRange(jnp.minimum(least, np.float32(0)), real_of(jnp.max(q, initial=limits.min), low, high))
 
 
 def requantize(
@@ -122,11 +129,19 @@ def requantize(
     low, high = as_range(op, "input_min", input_min, "input_max", input_max)
     names = ("requested_output_min", "requested_output_max")
     start, stop = as_range(op, names[0], requested_output_min, names[1], requested_output_max)
-    if not (is_traced(start) or is_traced(stop)) and not start <= 0 <= stop:
-        name, end = (names[0], start) if start > 0 else (names[1], stop)
-        raise ValueError(f"{op}: `{name}` must be at {'most' if start > 0 else 'least'} 0, got {end}")
+    start, stop = _with_zero(op, names[0], start, "most"), _with_zero(op, names[1], stop, "least")
     dtype = as_quantized_dtype(op, "out_type", out_type, ("uint8", "int8", "uint16", "int16"))
     return _requantize(q, low, high, start, stop, dtype)
+
+
+def _with_zero(op: str, argument: str, end: jax.Array, side: str) -> jax.Array:
+    """Checks an end of a range to have 0 on its other side; if it is known only at run time it becomes NaN if not."""
+    holds = end <= 0 if side == "most" else end >= 0
+    if not is_traced(end):
+        if not holds:
+            raise ValueError(f"{op}: `{argument}` must be at {side} 0, got {end}")
+        return end
+    return jnp.where(holds, debug_check(op, argument, f"be at {side} 0", end, holds), jnp.nan)
 
 
 @functools.partial(jax.jit, static_argnames="dtype")
@@ -146,21 +161,17 @@ def _in_fixed_point(
     is_empty = new_width == 0
     middle = at_least((low + high) * np.float32(0.5), low)
     with jax.enable_x64(True):
-        wide, new_wide = lax.convert_element_type(width, DOUBLE), lax.convert_element_type(new_width, DOUBLE)
-        unit = np.asarray(2.0**_FRACTION, DOUBLE)
-        steps = np.asarray(255.0, DOUBLE)
-        inverse = jnp.where(is_empty, np.asarray(0, DOUBLE), steps / new_wide).astype(np.float32)
-        scale = _as_long(jnp.where(is_empty, np.asarray(0, DOUBLE), at_least(steps * unit * wide, 0.0) / new_wide))
-        first = unit * at_most(lax.convert_element_type(start, DOUBLE) * steps, 0.0) / new_wide
+        unit, steps, none = double_of(2.0**_FRACTION), double_of(255), double_of(0)
+        wide, new_wide = double(width), double(new_width)
+        inverse = jnp.where(is_empty, none, steps / new_wide).astype(np.float32)
+        scale = _as_long(jnp.where(is_empty, none, at_least(steps * unit * wide, 0) / new_wide))
         before = _as_long((middle * inverse) * np.float32(2.0**_FRACTION))
-        after = _as_long(jnp.where(is_empty, np.asarray(0, DOUBLE), half_away(first)))
-        # beyond these products have more than 62 bits, and are far beyond the range
-        most = lax.div(np.asarray(2**62, LONG), jnp.maximum(scale, np.asarray(1, LONG)))
-        # TensorFlow's qint32 becomes float32 whatever it is converted to
-        places = q.astype(LONG)
-        products = jnp.clip(places, -most, most) * scale
-        rounding = np.asarray(1 << (_FRACTION - 1), LONG)
-        fixed = (products >> np.asarray(32, LONG)) + (before - after + rounding)
+        first = unit * at_most(double(start) * steps, 0) / new_wide
+        after = _as_long(jnp.where(is_empty, none, half_away(first)))
+        # q * scale >> 32 in two parts, of which none has more than 63 bits
+        places, half = q.astype(LONG), np.asarray(32, LONG)
+        products = places * (scale >> half) + ((places * (scale & np.asarray(2**32 - 1, LONG))) >> half)
+        fixed = products + (before - after + np.asarray(1 << (_FRACTION - 1), LONG))
         found = fixed >> np.asarray(_FRACTION, LONG)
         return jnp.clip(found, np.asarray(0, LONG), np.asarray(255, LONG)).astype(dtype)
 
