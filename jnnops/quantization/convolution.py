@@ -138,14 +138,14 @@ def _sums_of_products(x: jax.Array, w: jax.Array, zero_x: jax.Array, zero_w: jax
     """The sums of (x - zero_x) (w - zero_w), of products that are all of 8 bits: four sums, of which one is large."""
     products = convolve(x, w, window, 1, _SUMS)
     of_cells = _window_sums(x, window)
-    taps = jnp.sum(w.astype(jnp.int32), 2)  # [height, width, out_channels]
+    taps = jnp.sum(w, 2, dtype=jnp.int32)  # [height, width, out_channels]
     count = np.int32(x.shape[-1])
     if window.is_padded:
         rows, columns = ((dim.tap_cells() >= 0).astype(np.int32) for dim in window.dimensions)
         of_taps = jnp.einsum("iu,uvo,jv->ijo", rows, taps, columns)[None]
         count = count * np.outer(rows.sum(1), columns.sum(1))[None, :, :, None].astype(np.int32)
     else:
-        of_taps = jnp.sum(taps, (0, 1), keepdims=True)[None]
+        of_taps = jnp.sum(taps, (0, 1), dtype=jnp.int32, keepdims=True)[None]
         count = count * np.int32(taps.shape[0] * taps.shape[1])
     # what is small is computed once, and not for every element of the result
     zero_w, constant = lax.optimization_barrier((zero_w, zero_x * (of_taps - count * zero_w)))

@@ -172,8 +172,8 @@ def fake_quant_with_min_max_vars_gradient(
         narrow_range: Whether to leave out the smallest integer.
 
     Returns:
-        ``FakeQuantGradients(backprops_wrt_input, backprop_wrt_min, backprop_wrt_max)``, the first in the dtype of
-        ``gradients``, the others in float32, or float64 where ``inputs`` are.
+        ``FakeQuantGradients(backprops_wrt_input, backprop_wrt_min, backprop_wrt_max)``, of the shapes of
+        ``inputs``, ``min`` and ``max``, in the dtype of ``gradients``; sums are taken in float32.
 
     Raises:
         ValueError: If shapes differ, the range is out of order or no scalar, or ``num_bits`` out of range.
@@ -242,8 +242,8 @@ def fake_quant_with_min_max_vars_per_channel_gradient(
         narrow_range: Whether to leave out the smallest integer.
 
     Returns:
-        ``FakeQuantGradients(backprops_wrt_input, backprop_wrt_min, backprop_wrt_max)``, the first in the dtype of
-        ``gradients``, the others in float32, or float64 where ``inputs`` are.
+        ``FakeQuantGradients(backprops_wrt_input, backprop_wrt_min, backprop_wrt_max)``, of the shapes of
+        ``inputs``, ``min`` and ``max``, in the dtype of ``gradients``; sums are taken in float32.
 
     Raises:
         ValueError: If shapes differ, a range is out of order or there is not one for each channel, or ``num_bits`` out
@@ -271,7 +271,7 @@ def _options(op: str, num_bits: int, narrow_range: bool) -> tuple[int, bool]:
 
 def _static_range(op: str, low: float, high: float, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     start, stop = (as_static_float(op, name, end) for name, end in (("min", low), ("max", high)))
-    if not start < stop or np.float32(stop) - np.float32(start) > np.finfo(np.float32).max:
+    if not start < stop or stop - start > float(np.finfo(np.float32).max):
         raise ValueError(f"{op}: `min` must be below `max`, and their difference finite, got {start} and {stop}")
     dtype = accumulation_dtype(x.dtype)
     return jnp.asarray(start, dtype), jnp.asarray(stop, dtype)
@@ -309,7 +309,8 @@ def _pull_back(
     wide, zero = x.astype(first.dtype), jnp.zeros((), g.dtype)
     inside = ((wide >= first) & (wide <= last)) | ((low == 0) & (high == 0))
     outside = jnp.where(inside, zero, g).astype(first.dtype)
-    sums = [jnp.sum(jnp.where(beyond, outside, 0), others) for beyond in (wide < first, wide > last)]
+    beyond = (wide < first, wide > last)
+    sums = [jnp.sum(jnp.where(each, outside, 0), others).astype(g.dtype) for each in beyond]
     return FakeQuantGradients(jnp.where(inside, g, zero), *sums)
 
 

@@ -136,11 +136,12 @@ def requantize(
 
 def _with_zero(op: str, argument: str, end: jax.Array, side: str) -> jax.Array:
     """Checks an end of a range to have 0 on its other side; if it is known only at run time it becomes NaN if not."""
-    holds = end <= 0 if side == "most" else end >= 0
     if not is_traced(end):
-        if not holds:
-            raise ValueError(f"{op}: `{argument}` must be at {side} 0, got {end}")
+        known = np.asarray(end)
+        if not (known <= 0 if side == "most" else known >= 0):
+            raise ValueError(f"{op}: `{argument}` must be at {side} 0, got {known}")
         return end
+    holds = end <= 0 if side == "most" else end >= 0
     return jnp.where(holds, debug_check(op, argument, f"be at {side} 0", end, holds), jnp.nan)
 
 
