@@ -128,6 +128,30 @@ from jnnops.pooling import max_pool_v2 as max_pool_v2
 from jnnops.pooling import max_pool_with_argmax as max_pool_with_argmax
 from jnnops.pooling import max_unpool as max_unpool
 from jnnops.pooling import pool as pool
+from jnnops.quantization import FakeQuantGradients as FakeQuantGradients
+from jnnops.quantization import Quantized as Quantized
+from jnnops.quantization import QuantizedActivations as QuantizedActivations
+from jnnops.quantization import QuantizedOutput as QuantizedOutput
+from jnnops.quantization import RequantizationRange as RequantizationRange
+from jnnops.quantization import dequantize as dequantize
+from jnnops.quantization import fake_quant_with_min_max_args as fake_quant_with_min_max_args
+from jnnops.quantization import fake_quant_with_min_max_args_gradient as fake_quant_with_min_max_args_gradient
+from jnnops.quantization import fake_quant_with_min_max_vars as fake_quant_with_min_max_vars
+from jnnops.quantization import fake_quant_with_min_max_vars_gradient as fake_quant_with_min_max_vars_gradient
+from jnnops.quantization import fake_quant_with_min_max_vars_per_channel as fake_quant_with_min_max_vars_per_channel
+from jnnops.quantization import (
+    fake_quant_with_min_max_vars_per_channel_gradient as fake_quant_with_min_max_vars_per_channel_gradient,
+)
+from jnnops.quantization import quantize as quantize
+from jnnops.quantization import quantize_and_dequantize as quantize_and_dequantize
+from jnnops.quantization import quantized_avg_pool as quantized_avg_pool
+from jnnops.quantization import quantized_conv2d as quantized_conv2d
+from jnnops.quantization import quantized_max_pool as quantized_max_pool
+from jnnops.quantization import quantized_relu as quantized_relu
+from jnnops.quantization import quantized_relu6 as quantized_relu6
+from jnnops.quantization import quantized_relu_x as quantized_relu_x
+from jnnops.quantization import requantization_range as requantization_range
+from jnnops.quantization import requantize as requantize
 from jnnops.recurrent import RNNCell as RNNCell
 from jnnops.recurrent import RNNResult as RNNResult
 from jnnops.recurrent import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn

@@ -52,19 +52,26 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "initializer": (None, 3, "zeros", [], jax.nn.initializers.glorot_uniform, lambda *_: jnp.zeros(7), lambda: 0),
     "cell": (None, 3, "cell", [], {}, dict),
     "pair": ("ab", 3, [], {}, (1, 2, 3), _OBJECT),
+    "quantized": (*_NO_ARRAYS, 1.5, 1j, np.ones(3), np.array([2**40]), np.ones(3, np.uint32), np.ones(3, bool)),
+    "quantized dtype": ("banana", "", 3, _OBJECT, [], np.ones(2), "str", object, "int64", "float32", bool, None),
+    "bits": (None, *_NO_INTS, 0, 99, [8]),
     "good for nothing": (),
 }  # fmt: skip
 
 _ARGUMENTS: Mapping[str, str] = {
     "floats": "logits pos_weight depthwise_filter pointwise_filter weights biases scale offset mean variance bias "
-    "mean_ss gamma",
+    "mean_ss gamma gradients",
     "numbers": "features x value input filters filter out_backprop mask marker labels max_value alpha beta t operand "
+    "min_range max_range input_min input_max requested_output_min requested_output_max min_input max_input min_filter "
+    "max_filter min_features max_features min max "
     "targets log_input predictions per_example_loss regularization_loss frequency_weights counts variance_ss",
     "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
     "row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
     "float": "distortion forget_bias",
-    "float from 0": "epsilon variance_epsilon max_norm cell_clip proj_clip",
+    "bits": "num_bits",
+    "quantized dtype": "T out_type",
+    "float from 0": "ensure_minimum_range epsilon variance_epsilon max_norm cell_clip proj_clip",
     "fraction": "label_smoothing recall_target momentum exponential_avg_factor",
     "fraction below 1": "rate",
     "sizes or None": "dilations",
@@ -81,11 +88,12 @@ _ARGUMENTS: Mapping[str, str] = {
     "size from 0": "depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
-    "boolean": "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
+    "boolean": "narrow_range signed_input range_given "
+    "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
     "use_peepholes training scale_after_normalization",
-    "name": "data_format combiner partition_strategy pooling_type rng_alg",
+    "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",
     "precision": "precision",
     "key": "key",
@@ -105,6 +113,8 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "atrous_conv2d": {"rate": "size"},
         "atrous_conv2d_transpose": {"rate": "size"},
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
+        "quantize": {"input": "floats"},
+        "quantize_and_dequantize": {"input": "floats"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},
         "l2_normalize": {"x": "array"},
@@ -114,6 +124,21 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "sparse_softmax_cross_entropy_with_logits": {"labels": "integers"},
         "batch_norm_with_global_normalization": {"input": "floats", "beta": "floats"},
         "zero_fraction": {"value": "array"},
+    }
+    | {
+        name: {argument: "quantized" for argument in ("input", "features", "filter")}
+        for name in (
+            *("dequantize", "requantize", "requantization_range", "quantized_conv2d", "quantized_max_pool"),
+            *("quantized_avg_pool", "quantized_relu", "quantized_relu6", "quantized_relu_x"),
+        )
+    }
+    | {
+        f"fake_quant_with_min_max_{name}": {"inputs": "floats"}
+        | ({"min": "float", "max": "float"} if name.startswith("args") else {})
+        for name in (
+            *("args", "args_gradient", "vars", "vars_gradient"),
+            *("vars_per_channel", "vars_per_channel_gradient"),
+        )
     }
     | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
     | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}

@@ -56,6 +56,7 @@ class Case:
         oracle_gradient: Whether TensorFlow's gradient is right too.
         differentiable: The arguments to differentiate by; all floating ones unless given.
         order: The highest order of derivative that exists.
+        straight_through: Whether derivatives are those of another function by design, not limits of differences.
         batched: The arguments whose first axis is a batch of independent examples, also that of every result.
         batch_axis: The axis of that batch.
         independent: Whether each example's results depend on that example alone, which noise does not.
@@ -67,6 +68,7 @@ class Case:
         gradient_ulps: Rounding errors allowed in the 16-bit gradients, in units of the largest gradient's last place.
         rounding_chooses: Whether the rounding of sums decides which cell wins, so that 16 bits are compared with
             float64 at few values, whose sums all dtypes hold.
+        lists: Whether lists are taken like arrays: those of integers are of 32 bits.
         bad: The calls that must be refused.
         weights: What the results are multiplied by for a scalar to differentiate, by their shape.
     """
@@ -80,6 +82,7 @@ class Case:
     oracle_gradient: bool = True
     differentiable: Sequence[str] | None = None
     order: int = 2
+    straight_through: bool = False
     batched: Sequence[str] = ()
     batch_axis: int = 0
     independent: bool = True
@@ -90,6 +93,7 @@ class Case:
     ties: bool = True
     gradient_ulps: float = 1.5
     rounding_chooses: bool = False
+    lists: bool = True
     bad: Sequence[Bad] = ()
     weights: Callable[[tuple[int, ...]], np.ndarray] = cotangent
 
