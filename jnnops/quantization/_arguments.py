@@ -35,11 +35,29 @@ def as_quantized_dtype(op: str, argument: str, value: Any, dtypes: Sequence[str]
 
 
 def as_range(
-    op: str, low_name: str, low: Any, high_name: str, high: Any, *, shape: tuple[int, ...] = (), dtype: Any = np.float32
+    op: str,
+    low_name: str,
+    low: Any,
+    high_name: str,
+    high: Any,
+    *,
+    shape: tuple[int, ...] = (),
+    dtype: Any = np.float32,
+    has_width: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
     """Converts the ends of a range, or of one for each slice along an axis.
 
     Of ends that are known only at run time ``checkify`` reports those that make no range. They become NaN.
+
+    Args:
+        op: The name of the op.
+        low_name: Of the argument.
+        low: Where the range starts.
+        high_name: Of the argument.
+        high: Where it ends.
+        shape: That of both.
+        dtype: Of the result.
+        has_width: Whether the op computes with the difference of the ends, which must be finite then.
     """
     ends = []
     for name, value in ((low_name, low), (high_name, high)):
@@ -48,17 +66,17 @@ def as_range(
             check_shape(op, name, array, shape, "one for each slice along `axis`")
         ends.append(array.astype(dtype))
     start, stop = ends
-    requirement = f"be at most `{high_name}`, and their difference finite"
+    requirement = f"be at most `{high_name}`, and {'their difference' if has_width else 'both'} finite"
     if not (is_traced(start) or is_traced(stop)):
         with np.errstate(over="ignore", invalid="ignore"):
-            is_range = np.all(_is_range(np.asarray(start), np.asarray(stop)))
+            is_range = np.all(_is_range(np.asarray(start), np.asarray(stop), has_width))
         if not is_range:
             raise ValueError(f"{op}: `{low_name}` must {requirement}, got {describe(low)} and {describe(high)}")
         return start, stop
-    start = debug_check(op, low_name, requirement, start, _is_range(start, stop))
-    is_range = _is_range(start, stop)
+    start = debug_check(op, low_name, requirement, start, _is_range(start, stop, has_width))
+    is_range = _is_range(start, stop, has_width)
     return jnp.where(is_range, start, jnp.nan), jnp.where(is_range, stop, jnp.nan)
 
 
-def _is_range(start: Any, stop: Any) -> Any:
-    return (start <= stop) & (stop - start < np.inf)
+def _is_range(start: Any, stop: Any, has_width: bool) -> Any:
+    return (start <= stop) & ((stop - start < np.inf) if has_width else (abs(start) < np.inf) & (abs(stop) < np.inf))

@@ -77,7 +77,7 @@ def quantize_and_dequantize(
     at = None if axis is None else canonical_axis(op, "axis", axis, x.ndim)
     shape = () if at is None else (x.shape[at],)
     dtype = accumulation_dtype(x.dtype)
-    ends = as_range(op, "input_min", input_min, "input_max", input_max, shape=shape, dtype=dtype)
+    ends = as_range(op, "input_min", input_min, "input_max", input_max, shape=shape, dtype=dtype, has_width=False)
     signed = as_static_bool(op, "signed_input", signed_input)
     bits = as_static_int(op, "num_bits", num_bits, minimum=1 + signed, maximum=63)
     given = as_static_bool(op, "range_given", range_given)

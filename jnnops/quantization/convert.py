@@ -109,7 +109,8 @@ def quantize(
         raise ValueError(f"{op}: `round_mode` must be 'HALF_AWAY_FROM_ZERO' with mode {mode!r}, got 'HALF_TO_EVEN'")
     at = None if axis is None else canonical_axis(op, "axis", axis, x.ndim)
     shape = () if at is None else (x.shape[at],)
-    low, high = as_range(op, "min_range", min_range, "max_range", max_range, shape=shape)
+    has_width = mode != "SCALED"
+    low, high = as_range(op, "min_range", min_range, "max_range", max_range, shape=shape, has_width=has_width)
     least = as_static_float(op, "ensure_minimum_range", ensure_minimum_range, NOT_NEGATIVE)
     narrow = as_static_bool(op, "narrow_range", narrow_range)
     return _quantize(x, low, high, dtype, mode, round_mode == "HALF_TO_EVEN", narrow, at, least)
@@ -237,7 +238,8 @@ def dequantize(
     check_choice(op, "mode", mode, MODES)
     at = None if axis is None else canonical_axis(op, "axis", axis, q.ndim)
     shape = () if at is None else (q.shape[at],)
-    low, high = as_range(op, "min_range", min_range, "max_range", max_range, shape=shape)
+    has_width = mode != "SCALED"
+    low, high = as_range(op, "min_range", min_range, "max_range", max_range, shape=shape, has_width=has_width)
     narrow = as_static_bool(op, "narrow_range", narrow_range)
     return _dequantize(q, low, high, mode, narrow, at, as_dtype(op, "dtype", dtype, floating=True))
 

@@ -72,9 +72,8 @@ def quantized_conv2d(
         TypeError: If an array has none of the dtypes, or ``out_type`` is not int32.
 
     Note:
-        TensorFlow has uint8 only, no dilations, no unequal strides and no explicit padding. Where the windows of
-        ``"VALID"`` leave two cells or more at the end, it leaves half of them at the start; and if the input's range is
-        wholly negative, its padding is wrong.
+        TensorFlow has uint8 only, no dilations, no unequal strides and no explicit padding. If the input's range is
+        wholly negative, its padding does not stand for 0.
 
     Example:
         >>> q = jnp.full((1, 2, 2, 1), 255, jnp.uint8)

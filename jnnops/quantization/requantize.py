@@ -170,7 +170,8 @@ def _in_fixed_point(
         first = unit * at_most(double(start) * steps, 0) / new_wide
         after = _as_long(jnp.where(is_empty, none, half_away(first)))
         # q * scale >> 32 in two parts, of which none has more than 63 bits
-        places, half = q.astype(LONG), np.asarray(32, LONG)
+        # as TensorFlow's qint32 becomes float32 whatever it is converted to
+        places, half = q.astype(np.float32).astype(LONG), np.asarray(32, LONG)
         products = places * (scale >> half) + ((places * (scale & np.asarray(2**32 - 1, LONG))) >> half)
         fixed = products + (before - after + np.asarray(1 << (_FRACTION - 1), LONG))
         found = fixed >> np.asarray(_FRACTION, LONG)

@@ -85,7 +85,9 @@ BAD_REQUANTIZE = (
 )
 
 BAD_BOTH_WAYS = (
-    *bad_ranges("input_min", "input_max"),
+    bad("`input_min` must be at most `input_max`, and both finite, got 3.0 and 2.0", input_min=3.0, input_max=2.0),
+    bad("`input_min` must be at most `input_max`, and both finite", input_min=-np.inf),
+    *bad_ranges("input_min", "input_max")[3:],
     bad("`num_bits` must be at least 2, got 1", num_bits=1),
     bad("`num_bits` must be at most 63, got 64", num_bits=64),
     bad("`round_mode` must be 'HALF_TO_EVEN' or 'HALF_UP', got 'EVEN'", round_mode="EVEN"),
@@ -184,7 +186,7 @@ BOTH_WAYS = [
         label=label,
         oracle=oracle,
         oracle_dtype="float32",
-        oracle_gradient=options.get("range_given", False),
+        oracle_gradient="range_given" in options,
         ties=False,  # TensorFlow's gradient is 0 where a number is clipped by a range of nothing but 0
         straight_through=True,
         batched=("input",) if options.get("range_given") else (),
