@@ -2,8 +2,8 @@
 
 XLA and LLVM make one operation of a product and a sum, products of quotients by constants, and one quotient of two.
 Each of these rounds otherwise in the last place, which moves numbers to the next integer. They see the pattern only
-where the two operations follow each other: :func:`at_least` and :func:`at_most` put a bound between them that the
-number keeps anyhow, at the cost of one instruction and, unlike a barrier, without a pass over memory.
+where the two operations follow each other: :func:`kept_at_least` and :func:`kept_at_most` put a bound between them that
+the number keeps anyhow, at the cost of one instruction and, unlike a barrier, without a pass over memory.
 """
 
 import jax
@@ -12,12 +12,12 @@ import numpy as np
 from jax import lax
 
 
-def at_least(x: jax.Array, bound: jax.Array | float) -> jax.Array:
+def kept_at_least(x: jax.Array, bound: jax.Array | float) -> jax.Array:
     """``x``, which is not below the bound, or NaN."""
     return lax.max(x, jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape))
 
 
-def at_most(x: jax.Array, bound: jax.Array | float) -> jax.Array:
+def kept_at_most(x: jax.Array, bound: jax.Array | float) -> jax.Array:
     """``x``, which is not above the bound, or NaN."""
     return lax.min(x, jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape))
 

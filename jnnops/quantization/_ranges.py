@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jnnops.quantization._arithmetic import at_least, at_most, divide, half_away
+from jnnops.quantization._arithmetic import divide, half_away, kept_at_least, kept_at_most
 
 DOUBLE, LONG = np.dtype("float64"), np.dtype("int64")
 
@@ -30,7 +30,7 @@ def real_width(low: jax.Array, high: jax.Array, parts: int) -> jax.Array:
 def parts_per_unit(low: jax.Array, high: jax.Array, parts: int) -> jax.Array:
     """How many of so many equal parts of a range a unit has, in float32, of a quotient in float64."""
     with jax.enable_x64(True):
-        return at_least((double_of(parts) / double(high - low)).astype(np.float32), 0)
+        return kept_at_least((double_of(parts) / double(high - low)).astype(np.float32), 0)
 
 
 def unclamped_integer(value: jax.Array | float, low: jax.Array, high: jax.Array, dtype: np.dtype) -> jax.Array:
@@ -38,7 +38,7 @@ def unclamped_integer(value: jax.Array | float, low: jax.Array, high: jax.Array,
     limits, count = np.iinfo(dtype), steps_of(dtype) + 1
     with jax.enable_x64(True):
         width = double(high - low) * double_of(count / (count - 1.0))
-        scale = at_least(double_of(count) / at_least(width, 0.0), 0.0)
+        scale = kept_at_least(double_of(count) / kept_at_least(width, 0.0), 0.0)
         real = double(jnp.asarray(value, np.float32))
         number = half_away(real * scale) - half_away(double(low) * scale)
         number = lax.select(low == high, double_of(0), number)
@@ -65,20 +65,20 @@ def real_of(number: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     limits, count = np.iinfo(number.dtype), steps_of(number.dtype) + 1
     with jax.enable_x64(True):
         width = double(high - low) * double_of(count / (count - 1.0))
-        step = at_least(width, 0.0) * double_of(1.0 / count)
+        step = kept_at_least(width, 0.0) * double_of(1.0 / count)
         # TensorFlow's qint32 becomes float32 whatever it is converted to
         places = double(number.astype(np.float32)) - double_of(limits.min)
-        rounded = at_least(step.astype(np.float32), 0)
+        rounded = kept_at_least(step.astype(np.float32), 0)
         # too small a step for float32 leaves the range where it is
         start = lax.select(rounded >= np.finfo(np.float32).tiny, half_away(low / rounded) * rounded, low)
-        real = (double(start) + at_least(places * step, 0.0)).astype(np.float32)
+        real = (double(start) + kept_at_least(places * step, 0.0)).astype(np.float32)
         return lax.select(low == high, low, real)
 
 
 def first_real(low: jax.Array, high: jax.Array, step: jax.Array) -> jax.Array:
     """The start of a range, moved so that it is whole steps from 0."""
     # half a step away from the start, and a few millionths of it where steps are small
-    rounded = at_least(half_away(low / step) * step, -np.float32(2) * jnp.abs(low) - step)
+    rounded = kept_at_least(half_away(low / step) * step, -np.float32(2) * jnp.abs(low) - step)
     return jnp.where(low == high, low, rounded)
 
 
@@ -101,11 +101,11 @@ class Nudged(NamedTuple):
 def nudge(low: jax.Array, high: jax.Array, first: int, last: int) -> Nudged:
     """Moves a range so that one of the integers from ``first`` to ``last`` stands for 0."""
     start, stop = jnp.asarray(first, low.dtype), jnp.asarray(last, low.dtype)
-    width = at_least(high - low, 0)
-    step, inverse = at_least(divide(width, stop - start), 0), at_least((stop - start) / width, 0)
+    width = kept_at_least(high - low, 0)
+    step, inverse = kept_at_least(divide(width, stop - start), 0), kept_at_least((stop - start) / width, 0)
     zero = start - low / step
     zero = jnp.where(zero < start, start, jnp.where(zero > stop, stop, half_away(zero)))
-    return Nudged(at_most((start - zero) * step, 0), at_least((stop - zero) * step, 0), step, inverse)
+    return Nudged(kept_at_most((start - zero) * step, 0), kept_at_least((stop - zero) * step, 0), step, inverse)
 
 
 def double(x: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from jnnops._check import (
 )
 from jnnops._windows.layout import along
 from jnnops.quantization._arguments import as_range
-from jnnops.quantization._arithmetic import at_least, divide, half_to_even
+from jnnops.quantization._arithmetic import divide, half_to_even, kept_at_least
 from jnnops.quantization._straight_through import straight_through
 
 
@@ -122,13 +122,13 @@ def _quantized_and_back(
     by_low = jnp.where(start * low > 0, start / low, largest)
     by_high = jnp.where(stop * high > 0, stop / high, largest)
     is_low = by_low < by_high
-    scale = at_least(jnp.where(is_low, by_low, by_high), 0)
-    step = at_least(jnp.where(is_low, divide(low, first or 1), divide(high, last)), 0)
+    scale = kept_at_least(jnp.where(is_low, by_low, by_high), 0)
+    step = kept_at_least(jnp.where(is_low, divide(low, first or 1), divide(high, last)), 0)
     least = low
     if given:
         least = jnp.where(is_low, low, start * step)
         wide = jnp.clip(wide, least, jnp.where(is_low, stop * step, high))
-    places = at_least(wide * scale, least * scale)
+    places = kept_at_least(wide * scale, least * scale)
     whole = jnp.floor(places + np.asarray(0.5, dtype)) if half_up else half_to_even(places)
     return (whole * step).astype(x.dtype)
 

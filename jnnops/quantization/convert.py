@@ -21,7 +21,7 @@ from jnnops._check import (
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import along
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
-from jnnops.quantization._arithmetic import as_integers, at_least, at_most, half_away, half_to_even, saturate
+from jnnops.quantization._arithmetic import as_integers, half_away, half_to_even, kept_at_least, kept_at_most, saturate
 from jnnops.quantization._ranges import first_real, parts_per_unit, real_width, steps_of
 
 Mode: TypeAlias = Literal["MIN_COMBINED", "MIN_FIRST", "SCALED"]
@@ -137,21 +137,21 @@ def _quantize(
         return Quantized(as_integers((half_to_even if to_even else half_away)(scaled), dtype), low, high)
     scale = parts_per_unit(low, high, steps_of(dtype))
     lows, highs, scales = (_to_slices(each, x.ndim, axis) for each in (low, high, scale))
-    quantized = _min_combined(x, lows, highs, scales, dtype) if mode == "MIN_COMBINED" else _min_first(
-        x, lows, jnp.where(lows == highs, np.float32(0), scales), dtype
-    )  # fmt: skip
-    return Quantized(quantized, low, high)
+    if mode == "MIN_COMBINED":
+        return Quantized(_min_combined(x, lows, highs, scales, dtype), low, high)
+    scales = jnp.where(lows == highs, np.float32(0), scales)
+    return Quantized(_min_first(x, lows, scales, dtype), low, high)
 
 
 def _widened(low: jax.Array, high: jax.Array, least: float) -> tuple[jax.Array, jax.Array]:
     """The range with 0 in it and no narrower than ``least`` asks for."""
-    width = at_least(lax.max(jnp.ones_like(low), lax.max(jnp.abs(low), jnp.abs(high))) * np.float32(least), 0)
-    low = at_most(jnp.minimum(low, np.float32(0)), 0)
-    return low, at_least(lax.max(high, low + width), 0)
+    width = kept_at_least(lax.max(jnp.ones_like(low), lax.max(jnp.abs(low), jnp.abs(high))) * np.float32(least), 0)
+    low = kept_at_most(jnp.minimum(low, np.float32(0)), 0)
+    return low, kept_at_least(lax.max(high, low + width), 0)
 
 
 def _min_combined(x: jax.Array, low: jax.Array, high: jax.Array, scale: jax.Array, dtype: np.dtype) -> jax.Array:
-    places = at_least((jnp.clip(x, low, high) - low) * scale, 0)
+    places = kept_at_least((jnp.clip(x, low, high) - low) * scale, 0)
     if np.issubdtype(dtype, np.unsignedinteger):
         return as_integers(jnp.floor(places + np.float32(0.5)), dtype)
     return as_integers(half_away(places + np.float32(np.iinfo(dtype).min)), dtype)
@@ -171,7 +171,7 @@ def _symmetrical(
     first, last = (np.float32(number) for number in _scaled_limits(dtype, narrow))
     from_low = jnp.where(first * low > 0, first / low, _LARGEST)
     from_high = jnp.where(last * high > 0, last / high, _LARGEST)
-    scale = at_least(jnp.minimum(from_low, from_high), 0)
+    scale = kept_at_least(jnp.minimum(from_low, from_high), 0)
     # a subnormal number, of a narrow range without positive ones, is 0 in TensorFlow
     start = first / scale
     return scale, jnp.where(jnp.abs(start) < np.finfo(np.float32).tiny, np.float32(0), start), last / scale
@@ -252,12 +252,12 @@ def _dequantize(
     limits, number = np.iinfo(q.dtype), q.astype(jnp.float32)
     start = np.float32(limits.min)
     if mode == "MIN_COMBINED":
-        step = at_least(real_width(low, high, int(np.float32(steps_of(q.dtype)))), 0)
-        real = at_least((number - start) * step, 0) + low
+        step = kept_at_least(real_width(low, high, int(np.float32(steps_of(q.dtype)))), 0)
+        real = kept_at_least((number - start) * step, 0) + low
     elif mode == "MIN_FIRST":
-        step = at_least(real_width(low, high, steps_of(q.dtype)), 0)
-        before = at_most(start * step, 0)
-        real = (first_real(low, high, step) - before) + at_least(number * step, before)
+        step = kept_at_least(real_width(low, high, steps_of(q.dtype)), 0)
+        before = kept_at_most(start * step, 0)
+        real = (first_real(low, high, step) - before) + kept_at_least(number * step, before)
     else:
         real = number * _scaled_step(low, high, q.dtype, narrow)
     return real.astype(dtype)

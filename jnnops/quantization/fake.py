@@ -19,8 +19,7 @@ from jnnops._check import (
 )
 from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_range
-from jnnops.quantization._arithmetic import at_least as kept_at_least
-from jnnops.quantization._arithmetic import divide
+from jnnops.quantization._arithmetic import divide, kept_at_least
 from jnnops.quantization._ranges import nudge
 from jnnops.quantization._straight_through import straight_through
 

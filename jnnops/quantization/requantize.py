@@ -12,7 +12,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops._check import debug_check, is_traced
 from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
-from jnnops.quantization._arithmetic import at_least, at_most, half_away, saturate
+from jnnops.quantization._arithmetic import half_away, kept_at_least, kept_at_most, saturate
 from jnnops.quantization._ranges import (
     LONG,
     double,
@@ -160,18 +160,18 @@ def _in_fixed_point(
     """The real number 0 is the middle of the input's range, which is exact where the ends differ in sign only."""
     width, new_width = high - low, stop - start
     is_empty = new_width == 0
-    middle = at_least((low + high) * np.float32(0.5), low)
+    middle = kept_at_least((low + high) * np.float32(0.5), low)
     with jax.enable_x64(True):
         unit, steps, none = double_of(2.0**_FRACTION), double_of(255), double_of(0)
         wide, new_wide = double(width), double(new_width)
         inverse = jnp.where(is_empty, none, steps / new_wide).astype(np.float32)
-        scale = _as_long(jnp.where(is_empty, none, at_least(steps * unit * wide, 0) / new_wide))
+        scale = _as_long(jnp.where(is_empty, none, kept_at_least(steps * unit * wide, 0) / new_wide))
         before = _as_long((middle * inverse) * np.float32(2.0**_FRACTION))
-        first = unit * at_most(double(start) * steps, 0) / new_wide
+        first = unit * kept_at_most(double(start) * steps, 0) / new_wide
         after = _as_long(jnp.where(is_empty, none, half_away(first)))
-        # q * scale >> 32 in two parts, of which none has more than 63 bits
-        # as TensorFlow's qint32 becomes float32 whatever it is converted to
+        # TensorFlow's qint32 becomes float32 whatever it is converted to.
         places, half = q.astype(np.float32).astype(LONG), np.asarray(32, LONG)
+        # This is q * scale >> 32 in two parts, of which none has more than 63 bits.
         products = places * (scale >> half) + ((places * (scale & np.asarray(2**32 - 1, LONG))) >> half)
         fixed = products + (before - after + np.asarray(1 << (_FRACTION - 1), LONG))
         found = fixed >> np.asarray(_FRACTION, LONG)
@@ -188,9 +188,9 @@ def _by_real_numbers(
     q: jax.Array, low: jax.Array, high: jax.Array, start: jax.Array, stop: jax.Array, dtype: np.dtype
 ) -> jax.Array:
     limits = np.iinfo(dtype)
-    step = at_least(real_width(low, high, steps_of(q.dtype)), 0)
-    before = at_most(np.float32(np.iinfo(q.dtype).min) * step, 0)
-    real = (first_real(low, high, step) - before) + at_least(q.astype(jnp.float32) * step, before)
+    step = kept_at_least(real_width(low, high, steps_of(q.dtype)), 0)
+    before = kept_at_most(np.float32(np.iinfo(q.dtype).min) * step, 0)
+    real = (first_real(low, high, step) - before) + kept_at_least(q.astype(jnp.float32) * step, before)
     scale = jnp.where(start == stop, np.float32(0), parts_per_unit(start, stop, steps_of(dtype)))
     places = half_away(real * scale) - (half_away(start * scale) - np.float32(limits.min))
     return saturate(places, dtype)
