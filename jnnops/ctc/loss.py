@@ -46,8 +46,8 @@ def ctc_loss(
         label_length: ``[batch]``, integer: the number of labels of each row; 0 is fine.
         logit_length: ``[batch]``, integer: the number of frames of each row.
         logits_time_major: Whether ``logits`` is ``[time, batch, classes]``; otherwise ``[batch, time, classes]``.
-        unique: The pair that TensorFlow's ``ctc_unique_labels(labels)`` returns, both of the shape of ``labels``. It
-            makes TensorFlow's op faster; here the cost does not depend on it, nor does the result.
+        unique: What :func:`ctc_unique_labels` of ``labels`` returns, a pair of arrays of their shape. It makes
+            TensorFlow's op faster; here the cost does not depend on it, nor does the result.
         blank_index: The class of the blank.
         zero_infinity: Whether an infinite loss is replaced by 0.
 

@@ -65,7 +65,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "min_range max_range input_min input_max requested_output_min requested_output_max min_input max_input min_filter "
     "max_filter min_features max_features min max "
     "targets log_input predictions per_example_loss regularization_loss frequency_weights counts variance_ss",
-    "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
+    "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length seq_length argmax seed "
     "row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
     "float": "distortion forget_bias",
@@ -115,6 +115,8 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
         "quantize": {"input": "floats"},
         "quantize_and_dequantize": {"input": "floats"},
+        "collapse_repeated": {"labels": "integers"},
+        "ctc_unique_labels": {"labels": "integers"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},
         "l2_normalize": {"x": "array"},
