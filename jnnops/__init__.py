@@ -70,10 +70,12 @@ from jnnops.convolution import space_to_batch as space_to_batch
 from jnnops.convolution import space_to_depth as space_to_depth
 from jnnops.convolution import with_space_to_batch as with_space_to_batch
 from jnnops.ctc import CollapsedLabels as CollapsedLabels
+from jnnops.ctc import CTCAlignment as CTCAlignment
 from jnnops.ctc import CTCDecoded as CTCDecoded
 from jnnops.ctc import CTCUniqueLabels as CTCUniqueLabels
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
 from jnnops.ctc import collapse_repeated as collapse_repeated
+from jnnops.ctc import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
 from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2

@@ -116,6 +116,7 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "quantize": {"input": "floats"},
         "quantize_and_dequantize": {"input": "floats"},
         "collapse_repeated": {"labels": "integers"},
+        "ctc_forced_alignment": {"labels": "integers"},
         "ctc_unique_labels": {"labels": "integers"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},
