@@ -152,6 +152,7 @@ from jnnops.quantization import quantized_relu6 as quantized_relu6
 from jnnops.quantization import quantized_relu_x as quantized_relu_x
 from jnnops.quantization import requantization_range as requantization_range
 from jnnops.quantization import requantize as requantize
+from jnnops.recurrent import LinearCell as LinearCell
 from jnnops.recurrent import RNNCell as RNNCell
 from jnnops.recurrent import RNNResult as RNNResult
 from jnnops.recurrent import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
