@@ -4,9 +4,17 @@ from jnnops.layers._layer import layer as layer
 from jnnops.layers._layer import static as static
 from jnnops.layers.cells import BasicLSTMCell as BasicLSTMCell
 from jnnops.layers.cells import BasicRNNCell as BasicRNNCell
+from jnnops.layers.cells import ConvLSTMCell as ConvLSTMCell
+from jnnops.layers.cells import GridLSTMCell as GridLSTMCell
 from jnnops.layers.cells import GRUCell as GRUCell
+from jnnops.layers.cells import IntersectionRNNCell as IntersectionRNNCell
 from jnnops.layers.cells import LSTMCell as LSTMCell
 from jnnops.layers.cells import LSTMStateTuple as LSTMStateTuple
+from jnnops.layers.cells import NASCell as NASCell
+from jnnops.layers.cells import PhasedLSTMCell as PhasedLSTMCell
+from jnnops.layers.cells import SRUCell as SRUCell
+from jnnops.layers.cells import TimeFreqLSTMCell as TimeFreqLSTMCell
+from jnnops.layers.cells import UGRNNCell as UGRNNCell
 from jnnops.layers.convolution import Conv as Conv
 from jnnops.layers.dense import Dense as Dense
 from jnnops.layers.dropout import Dropout as Dropout
