@@ -66,8 +66,8 @@ _ARGUMENTS: Mapping[str, str] = {
     "min_range max_range input_min input_max requested_output_min requested_output_max min_input max_input min_filter "
     "max_filter min_features max_features min max "
     "targets log_input predictions per_example_loss regularization_loss frequency_weights counts variance_ss",
-    "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length seq_length argmax seed "
-    "row_pooling_sequence col_pooling_sequence",
+    "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
+    "seq_length hypothesis truth hypothesis_length truth_length row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
     "float": "distortion forget_bias",
     "bits": "num_bits",
@@ -90,7 +90,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "size from 0": "depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
-    "boolean": "narrow_range signed_input range_given "
+    "boolean": "normalize narrow_range signed_input range_given "
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
