@@ -52,7 +52,11 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "function": (None, 3, "tanh", [], {}),
     "initializer": (None, 3, "zeros", [], jax.nn.initializers.glorot_uniform, lambda *_: jnp.zeros(7), lambda: 0),
     "cell": (None, 3, "cell", [], {}, dict),
+    "cells": (None, 3, "cells", {}, [], [3], [None], [dict], np.ones(2), _OBJECT),
     "pair": ("ab", 3, [], {}, (1, 2, 3), _OBJECT),
+    "states or None": ("ab", 3, {}, [], [1, 2, 3], np.ones(1), _OBJECT),
+    "saver": (None, 3, "ab", [], {}, _OBJECT, np.ones(2)),
+    "name of state": (None, 3, "ab", [], {}, _OBJECT, [[]], [None], ["h", "h"], [b"h"]),
     "quantized": (*_NO_ARRAYS, 1.5, 1j, np.ones(3), np.array([2**40]), np.ones(3, np.uint32), np.ones(3, bool)),
     "quantized dtype": ("banana", "", 3, _OBJECT, [], np.ones(2), "str", object, "int64", "float32", bool, None),
     "bits": (None, *_NO_INTS, 0, 99, [8]),
@@ -94,7 +98,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
-    "use_peepholes training scale_after_normalization skip_connection trainable_ratio_on "
+    "use_peepholes training scale_after_normalization remat skip_connection trainable_ratio_on "
     "share_time_frequency_weights couple_input_forget_gates",
     "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",
@@ -103,6 +107,10 @@ _ARGUMENTS: Mapping[str, str] = {
     "function": "activation y_activation op uniform_sampler",
     "initializer": "kernel_init table_init",
     "cell": "cell cell_fw cell_bw",
+    "cells": "cells_fw cells_bw",
+    "states or None": "initial_states_fw initial_states_bw",
+    "saver": "state_saver",
+    "name of state": "state_name",
     "pair": "sampled_values",
     "ratios": "pooling_ratio",
     # What is a pytree, a path, or has tests of its own below `rooms`.
