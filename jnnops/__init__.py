@@ -160,6 +160,10 @@ from jnnops.sampled_losses import nce_loss as nce_loss
 from jnnops.sampled_losses import sampled_softmax_loss as sampled_softmax_loss
 
 # All that is imported above: `import *` would else give the rooms, too, which Python puts here as it imports them.
+# TensorFlow 2's names of two cells that wrap others.
+RNNCellDropoutWrapper = layers.DropoutWrapper
+RNNCellResidualWrapper = layers.ResidualWrapper
+
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     name
     for name, value in vars().items()

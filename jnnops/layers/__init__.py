@@ -4,9 +4,17 @@ from jnnops.layers._layer import layer as layer
 from jnnops.layers._layer import static as static
 from jnnops.layers.cells import BasicLSTMCell as BasicLSTMCell
 from jnnops.layers.cells import BasicRNNCell as BasicRNNCell
+from jnnops.layers.cells import DropoutState as DropoutState
+from jnnops.layers.cells import DropoutWrapper as DropoutWrapper
+from jnnops.layers.cells import EmbeddingWrapper as EmbeddingWrapper
 from jnnops.layers.cells import GRUCell as GRUCell
+from jnnops.layers.cells import HighwayWrapper as HighwayWrapper
+from jnnops.layers.cells import InputProjectionWrapper as InputProjectionWrapper
 from jnnops.layers.cells import LSTMCell as LSTMCell
 from jnnops.layers.cells import LSTMStateTuple as LSTMStateTuple
+from jnnops.layers.cells import MultiRNNCell as MultiRNNCell
+from jnnops.layers.cells import OutputProjectionWrapper as OutputProjectionWrapper
+from jnnops.layers.cells import ResidualWrapper as ResidualWrapper
 from jnnops.layers.convolution import Conv as Conv
 from jnnops.layers.dense import Dense as Dense
 from jnnops.layers.dropout import Dropout as Dropout

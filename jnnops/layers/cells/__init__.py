@@ -9,7 +9,15 @@ of matrix products are 16-bit, and all else is computed in float32.
 """
 
 from jnnops.layers.cells.basic import BasicRNNCell as BasicRNNCell
+from jnnops.layers.cells.dropout import DropoutState as DropoutState
+from jnnops.layers.cells.dropout import DropoutWrapper as DropoutWrapper
 from jnnops.layers.cells.gru import GRUCell as GRUCell
 from jnnops.layers.cells.lstm import BasicLSTMCell as BasicLSTMCell
 from jnnops.layers.cells.lstm import LSTMCell as LSTMCell
 from jnnops.layers.cells.lstm import LSTMStateTuple as LSTMStateTuple
+from jnnops.layers.cells.projection import EmbeddingWrapper as EmbeddingWrapper
+from jnnops.layers.cells.projection import InputProjectionWrapper as InputProjectionWrapper
+from jnnops.layers.cells.projection import OutputProjectionWrapper as OutputProjectionWrapper
+from jnnops.layers.cells.residual import HighwayWrapper as HighwayWrapper
+from jnnops.layers.cells.residual import ResidualWrapper as ResidualWrapper
+from jnnops.layers.cells.stacked import MultiRNNCell as MultiRNNCell

@@ -10,10 +10,11 @@ import pytest
 from machinery.case import cotangent
 from rooms.layers.cell_table import BATCH, Row, weight_shapes
 from rooms.layers.plain_cells import PLAIN
+from rooms.layers.wrapper_cells import WRAPPERS
 
 import jnnops as nn
 
-ROWS: dict[str, Row] = {**PLAIN}
+ROWS: dict[str, Row] = {**PLAIN, **WRAPPERS}
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 
