@@ -267,7 +267,7 @@ def _draw(
     op: str,
     cell: Any,
     in_features: int,
-    num_units: int | Sequence[int],
+    num_units: Any,
     dtype: DTypeLike,
     key: jax.Array,
     options: dict[str, Any],

@@ -11,6 +11,7 @@ through (scalars of the state advance with every step), and what ``inputs`` hold
 and no gradient.
 """
 
+from jnnops.recurrent.cell import LinearCell as LinearCell
 from jnnops.recurrent.cell import RNNCell as RNNCell
 from jnnops.recurrent.dynamic import RNNResult as RNNResult
 from jnnops.recurrent.dynamic import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn

@@ -1,7 +1,7 @@
 """Cells run over as many steps as each row has."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops._types import Tree
+from jnnops.recurrent._linear import is_linear, linear_step, run_linearly, step_linearly
 from jnnops.recurrent.cell import RNNCell, check_cell, check_result, promote_state, with_wide_gradient
 
 
@@ -41,7 +42,8 @@ def dynamic_rnn(
     Args:
         cell: Computes one step, see :class:`RNNCell`. A pytree of arrays, like the cells of ``jnnops.layers``, is
             compiled once for all calls with the same shapes; any other object is traced again by each call outside
-            ``jit``. Gradients of the 16-bit arrays in such a pytree are summed over time in float32.
+            ``jit``. Gradients of the 16-bit arrays in such a pytree are summed over time in float32. A cell that is
+            linear in its state runs over all steps at once if it says so, see :class:`LinearCell`.
         inputs: ``[batch, time, ...]``, or a pytree of such arrays.
         sequence_length: ``[batch]`` integers: the number of steps of each row. A length above ``time`` counts as
             ``time`` and one below 0 as 0; ``checkify`` with ``user_checks`` reports them. All steps unless given.
@@ -239,12 +241,34 @@ def _scan(
             new_state = jax.tree.map(functools.partial(_select_rows, active), new_state, state)
         return new_state, output
 
+    if is_linear(cell) and time != 0:
+        cell = structure.unflatten(weight() for weight in weights)
+        return _run_linearly(cell, inputs, lengths, state, op=op, direction=direction, time_major=time_major)
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
     state = promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
     state = vary_with(state, cell, inputs, lengths)
     # Backward, a row's padding comes first and leaves the state alone: the same as reversing each row's own steps.
     state, outputs = lax.scan(step, state, (steps, inputs), reverse=direction == "_bw", unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
+
+
+def _run_linearly(
+    cell: Any, inputs: Tree, lengths: jax.Array | None, state: Tree, *, op: str, direction: str, time_major: bool
+) -> RNNResult:
+    """What ``_scan`` computes, of a cell with a ``linear_step``; ``inputs`` are time major."""
+    argument, time = f"cell{direction}", jax.tree.leaves(inputs)[0].shape[0]
+    active = None
+    if lengths is not None:
+        active = jnp.arange(time, dtype=jnp.int32)[:, None] < lengths[None]
+        inputs = jax.vmap(_zero_rows)(active, inputs)
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+    trace = functools.partial(jax.eval_shape, functools.partial(step_linearly, op, argument, cell), first)
+    state = promote_state(op, argument, trace, state)
+    outputs, last = run_linearly(
+        lambda inputs: linear_step(op, argument, cell, inputs, state), inputs, active, state, reverse=direction == "_bw"
+    )
+    outputs = outputs if active is None else jax.vmap(_zero_rows)(active, outputs)
+    return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), last)
 
 
 _jitted_scan = jax.jit(_scan, static_argnames=("op", "direction", "time_major", "unroll"))

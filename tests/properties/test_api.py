@@ -26,7 +26,6 @@ SYNONYMS = {
 # The names of `tf.nn`, `tf.nn.experimental` and `tf.compat.v1.nn` that are not in `jnnops`, and why.
 ABSENT = {
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays (docs/layers.rst)",
-    **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
     **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
     **dict.fromkeys(("raw_rnn", "static_bidirectional_rnn", "static_rnn"), "not built yet: recurrent"),
     "static_state_saving_rnn": "of the input queues of TensorFlow 1: dynamic_rnn takes and returns states",

@@ -32,13 +32,6 @@ def affine(inputs: jax.Array, state: jax.Array, kernel: jax.Array, bias: jax.Arr
     return product + bias.astype(product.dtype)[None]
 
 
-@jax.jit
-def linear(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """``x @ kernel + bias``, in float32 for 16-bit arrays."""
-    product = lax.dot(x, kernel, preferred_element_type=accumulation_dtype(x.dtype))
-    return product + bias.astype(product.dtype)[None]
-
-
 def promote_step(op: str, cell: Any, **values: Any) -> tuple[Any, ...]:
     """The cell and ``values`` with all arrays in the dtype that they promote to."""
     fields = [field.name for field in dataclasses.fields(cell) if not field.metadata.get("static")]

@@ -1,5 +1,6 @@
 """Cells whose inputs or outputs go through a matrix first: projections and embeddings."""
 
+import functools
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from jnnops._check import (
 from jnnops._types import Activation, Initializer, Key, Tree
 from jnnops.embedding import embedding_lookup
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import linear
+from jnnops.layers.cells._gates import add_bias, product
 from jnnops.layers.cells._wrapped import as_cell, needs_key, step_of, zero_state_of
 from jnnops.recurrent.cell import RNNCell
 
@@ -328,5 +329,10 @@ def _project(
     check_rank(op, "kernel", kernel, 2)
     check_shape(op, name, x, (x.shape[0], kernel.shape[0]), f"`kernel` has {kernel.shape[0]} rows")
     check_shape(op, "bias", bias, kernel.shape[1:], f"`kernel` has {kernel.shape[1]} columns")
-    projected = linear(x, kernel, bias)
+    return _affine(x, kernel, bias, activation)
+
+
+@functools.partial(jax.jit, static_argnames="activation")
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array, activation: Activation | None) -> jax.Array:
+    projected = add_bias(product(x, kernel), bias)
     return (projected if activation is None else activation(projected)).astype(x.dtype)

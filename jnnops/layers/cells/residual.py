@@ -22,7 +22,7 @@ from jnnops._check import (
 )
 from jnnops._types import Initializer, Key, Tree
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._step import linear
+from jnnops.layers.cells._gates import add_bias, product
 from jnnops.layers.cells._wrapped import as_cell, needs_key, step_of, zero_state_of
 from jnnops.recurrent.cell import RNNCell
 
@@ -228,6 +228,6 @@ class HighwayWrapper:
 @jax.jit
 def _highway(x: jax.Array, y: jax.Array, *gates: jax.Array) -> jax.Array:
     wide = accumulation_dtype(x.dtype)
-    carry = jax.nn.sigmoid(linear(x, *gates[:2]))
-    transform = jax.nn.sigmoid(linear(x, *gates[2:])) if gates[2:] else 1 - carry
+    carry = jax.nn.sigmoid(add_bias(product(x, gates[0]), gates[1]))
+    transform = jax.nn.sigmoid(add_bias(product(x, gates[2]), gates[3])) if gates[2:] else 1 - carry
     return (x.astype(wide) * carry + y.astype(wide) * transform).astype(x.dtype)

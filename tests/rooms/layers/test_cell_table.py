@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from machinery.case import cotangent
 from rooms.layers.cell_table import BATCH, Row, weight_shapes
+from rooms.layers.contrib_cells import CONTRIB
 from rooms.layers.plain_cells import PLAIN
 from rooms.layers.wrapper_cells import WRAPPERS
 
 import jnnops as nn
 
-ROWS: dict[str, Row] = {**PLAIN, **WRAPPERS}
+ROWS: dict[str, Row] = {**PLAIN, **WRAPPERS, **CONTRIB}
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 
@@ -137,7 +138,7 @@ class TestStructure:
     def test_runs_over_time_and_over_no_rows(self, row, dtype):
         cell, inputs, _ = in_dtype(row.given(), dtype)
         for batch in (BATCH, 0):
-            steps = np.stack([inputs[:batch]] * 2, 1)
+            steps = jax.tree.map(lambda leaf, batch=batch: np.stack([leaf[:batch]] * 2, 1), inputs)
             outputs, state = jax.eval_shape(lambda cell, x: nn.dynamic_rnn(cell, x, dtype=dtype), cell, steps)
             assert outputs.shape[:2] == (batch, 2)
             assert {leaf.dtype for leaf in jax.tree.leaves((outputs, state))} == {jnp.dtype(dtype)}
