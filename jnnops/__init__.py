@@ -162,12 +162,24 @@ from jnnops.quantization import requantize as requantize
 from jnnops.recurrent import LinearCell as LinearCell
 from jnnops.recurrent import RNNCell as RNNCell
 from jnnops.recurrent import RNNResult as RNNResult
+from jnnops.recurrent import StackBidirectionalResult as StackBidirectionalResult
+from jnnops.recurrent import StateSavingResult as StateSavingResult
+from jnnops.recurrent import StaticBidirectionalResult as StaticBidirectionalResult
 from jnnops.recurrent import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
 from jnnops.recurrent import dynamic_rnn as dynamic_rnn
+from jnnops.recurrent import stack_bidirectional_dynamic_rnn as stack_bidirectional_dynamic_rnn
+from jnnops.recurrent import stack_bidirectional_rnn as stack_bidirectional_rnn
+from jnnops.recurrent import static_bidirectional_rnn as static_bidirectional_rnn
+from jnnops.recurrent import static_rnn as static_rnn
+from jnnops.recurrent import static_state_saving_rnn as static_state_saving_rnn
 from jnnops.sampled_losses import nce_loss as nce_loss
 from jnnops.sampled_losses import sampled_softmax_loss as sampled_softmax_loss
 
 # All that is imported above: `import *` would else give the rooms, too, which Python puts here as it imports them.
+# TensorFlow 2's names of two cells that wrap others.
+RNNCellDropoutWrapper = layers.DropoutWrapper
+RNNCellResidualWrapper = layers.ResidualWrapper
+
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     name
     for name, value in vars().items()
