@@ -17,6 +17,7 @@ from benchmarks.cases import (
     morphology,
     normalization,
     pooling,
+    quantization,
     recurrent,
 )
 
@@ -37,4 +38,5 @@ BENCHMARKS: list[Benchmark] = [
     *recurrent.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,
+    *quantization.BENCHMARKS,
 ]
