@@ -6,6 +6,7 @@ from benchmarks.cases import (
     backprop,
     candidate_sampling,
     classification,
+    contrib_cells,
     convolution,
     convolution_transpose,
     ctc,
@@ -35,6 +36,7 @@ BENCHMARKS: list[Benchmark] = [
     *evaluation.BENCHMARKS,
     *embedding.BENCHMARKS,
     *recurrent.BENCHMARKS,
+    *contrib_cells.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,
 ]
