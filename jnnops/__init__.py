@@ -80,6 +80,7 @@ from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
 from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2
 from jnnops.ctc import ctc_unique_labels as ctc_unique_labels
+from jnnops.ctc import edit_distance as edit_distance
 from jnnops.embedding import SparseIds as SparseIds
 from jnnops.embedding import embedding_lookup as embedding_lookup
 from jnnops.embedding import embedding_lookup_sparse as embedding_lookup_sparse

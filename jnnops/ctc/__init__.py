@@ -11,6 +11,7 @@ from jnnops.ctc.alignment import CTCAlignment as CTCAlignment
 from jnnops.ctc.alignment import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
 from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
+from jnnops.ctc.distance import edit_distance as edit_distance
 from jnnops.ctc.greedy import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc.labels import CollapsedLabels as CollapsedLabels
 from jnnops.ctc.labels import CTCUniqueLabels as CTCUniqueLabels
