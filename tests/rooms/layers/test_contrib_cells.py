@@ -302,6 +302,8 @@ class TestPhasedLSTM:
         trained = gradient(cell)
         assert np.any(trained.ratio_on)
         np.testing.assert_array_equal(fixed.period, trained.period)
+        never_open = gradient(dataclasses.replace(cell, ratio_on=np.zeros_like(cell.ratio_on)))
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(never_open))
 
     def test_times_keep_their_own_precision(self):
         # A thousandth of a second after 30 years, which float32 cannot tell from 30 years.
