@@ -10,6 +10,7 @@ from jnnops._check import (
     as_dtype,
     as_float_arrays,
     as_key,
+    as_number_array,
     as_static_bool,
     as_static_float,
     check_rank,
