@@ -15,6 +15,7 @@ from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops._types import Tree
+from jnnops.recurrent._gates import run_whole
 from jnnops.recurrent.cell import RNNCell, check_cell, check_result, promote_state, with_wide_gradient
 
 
@@ -243,7 +244,10 @@ def _scan(
     state = promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
     state = vary_with(state, cell, inputs, lengths)
     # Backward, a row's padding comes first and leaves the state alone: the same as reversing each row's own steps.
-    state, outputs = lax.scan(step, state, (steps, inputs), reverse=direction == "_bw", unroll=unroll)
+    reverse = direction == "_bw"
+    active = None if lengths is None else steps[:, None] < lengths[None]
+    whole = run_whole(cell, inputs, state, active, reverse=reverse, unroll=unroll)
+    state, outputs = whole or lax.scan(step, state, (steps, inputs), reverse=reverse, unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
 
 
