@@ -159,6 +159,23 @@ def transpose_several(operation: Operation, transpose: Callable[..., Sequence[ja
     ad.primitive_transposes[operation.primitive] = rule
 
 
+def transpose_in_last(operation: Operation, transpose: Function) -> None:
+    """Says what the transpose of an operation is that is linear in its last array.
+
+    Args:
+        operation: The operation.
+        transpose: ``transpose(cotangent, *others, **params)``, where the others are all arrays but the last.
+    """
+
+    def rule(cotangent: Any, *arrays: Any, **params: Any) -> Any:
+        none = (None,) * (len(arrays) - 1)
+        if isinstance(cotangent, ad.Zero):
+            return *none, ad.Zero(arrays[-1].aval)
+        return *none, transpose(cotangent, *arrays[:-1], **params)
+
+    ad.primitive_transposes[operation.primitive] = rule
+
+
 def _with_jvp(operation: Operation, jvp: Callable[..., Any]) -> Operation:
     def rule(primals: Any, tangents: Any, **params: Any) -> Any:
         given = [None if isinstance(tangent, ad.Zero) else tangent for tangent in tangents]

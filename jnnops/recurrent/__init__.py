@@ -11,7 +11,16 @@ through (scalars of the state advance with every step), and what ``inputs`` hold
 and no gradient.
 """
 
+from jnnops.recurrent.cell import LinearCell as LinearCell
 from jnnops.recurrent.cell import RNNCell as RNNCell
 from jnnops.recurrent.dynamic import RNNResult as RNNResult
 from jnnops.recurrent.dynamic import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
 from jnnops.recurrent.dynamic import dynamic_rnn as dynamic_rnn
+from jnnops.recurrent.stacked import StackBidirectionalResult as StackBidirectionalResult
+from jnnops.recurrent.stacked import stack_bidirectional_dynamic_rnn as stack_bidirectional_dynamic_rnn
+from jnnops.recurrent.stacked import stack_bidirectional_rnn as stack_bidirectional_rnn
+from jnnops.recurrent.static import StateSavingResult as StateSavingResult
+from jnnops.recurrent.static import StaticBidirectionalResult as StaticBidirectionalResult
+from jnnops.recurrent.static import static_bidirectional_rnn as static_bidirectional_rnn
+from jnnops.recurrent.static import static_rnn as static_rnn
+from jnnops.recurrent.static import static_state_saving_rnn as static_state_saving_rnn

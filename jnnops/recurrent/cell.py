@@ -24,6 +24,45 @@ class RNNCell(Protocol):
         ...
 
 
+class LinearCell(RNNCell, Protocol):
+    """A cell that is linear in its state, element by element, and may say so by one further method.
+
+    :func:`dynamic_rnn` and its kin then compute what does not depend on the state for all steps at once, such as
+    matrix products of the inputs, and the states of all steps in O(log time) where that is faster than one after
+    another. The results are those of the cell's steps but for rounding; states of 16 bits are rounded once only.
+
+    Example:
+        >>> class Average:
+        ...     def zero_state(self, batch_size, dtype):
+        ...         return jnp.zeros((batch_size, 4), dtype)
+        ...     def linear_step(self, inputs):
+        ...         return 0.9, 0.1 * inputs, jax.tree_util.Partial(jnp.subtract, inputs)
+        ...     def __call__(self, inputs, state):
+        ...         decay, addend, read = self.linear_step(inputs)
+        ...         new_state = decay * state + addend
+        ...         return read(new_state), new_state
+        >>> nn.dynamic_rnn(Average(), jnp.ones((2, 5, 4))).outputs.shape
+        (2, 5, 4)
+
+    References:
+        Martin and Cundy, "Parallelizing Linear Recurrent Neural Nets over Sequence Length", 2018.
+    """
+
+    def linear_step(self, inputs: Tree, /) -> tuple[Tree, Tree, Callable[[Tree], Tree]]:
+        """Computes ``(decay, addend, read)`` of one step, of its inputs alone.
+
+        Args:
+            inputs: As :meth:`__call__` takes them.
+
+        Returns:
+            ``decay`` and ``addend`` such that ``decay * state + addend`` is the new state, leaf by leaf: trees of the
+            structure of the state, the addends of its shapes and the decays of shapes that broadcast to them. For a
+            state of 16 bits addends have its dtype, and decays it or float32: near 1 16 bits are too coarse.
+            ``read`` is a ``jax.tree_util.Partial`` such that ``read(new_state)`` is the output.
+        """
+        ...
+
+
 def check_result(op: str, argument: str, result: Any, state: Tree, batch: int) -> tuple[Tree, Tree]:
     """Returns the output and the new state of one step as arrays, or raises if the loop could not carry them."""
     if not isinstance(result, tuple) or len(result) != 2:

@@ -1,7 +1,7 @@
 """Cells run over as many steps as each row has."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops._types import Tree
+from jnnops.recurrent._chunks import scan_in_chunks
 from jnnops.recurrent._gates import run_whole
+from jnnops.recurrent._linear import is_linear, linear_step, run_linearly, step_linearly
 from jnnops.recurrent.cell import RNNCell, check_cell, check_result, promote_state, with_wide_gradient
 
 
@@ -36,13 +38,15 @@ def dynamic_rnn(
     time_major: bool = False,
     *,
     unroll: int = 1,
+    remat: bool = False,
 ) -> RNNResult:
     """Runs a cell over time, from the first step to the last.
 
     Args:
         cell: Computes one step, see :class:`RNNCell`. A pytree of arrays, like the cells of ``jnnops.layers``, is
             compiled once for all calls with the same shapes; any other object is traced again by each call outside
-            ``jit``. Gradients of the 16-bit arrays in such a pytree are summed over time in float32.
+            ``jit``. Gradients of the 16-bit arrays in such a pytree are summed over time in float32. A cell that is
+            linear in its state runs over all steps at once if it says so, see :class:`LinearCell`.
         inputs: ``[batch, time, ...]``, or a pytree of such arrays.
         sequence_length: ``[batch]`` integers: the number of steps of each row. A length above ``time`` counts as
             ``time`` and one below 0 as 0; ``checkify`` with ``user_checks`` reports them. All steps unless given.
@@ -51,6 +55,9 @@ def dynamic_rnn(
         dtype: Of the zero state; that of ``inputs`` unless given. Ignored if ``initial_state`` is given.
         time_major: Whether ``inputs`` and ``outputs`` are ``[time, batch, ...]``, which saves two transposes.
         unroll: How many steps to compile into one iteration of the loop.
+        remat: Whether derivatives remember the states of about the square root of the number of steps only, and
+            compute what is between them again: for long sequences, in much less memory and about a third more time.
+            A cell that is linear in its state then runs step by step.
 
     Returns:
         ``(outputs, state)``: the outputs of all steps, ``[batch, time, ...]`` with zeros past each row's length, and
@@ -73,7 +80,7 @@ def dynamic_rnn(
     References:
         ``tf.compat.v1.nn.dynamic_rnn``.
     """
-    return run_cell("dynamic_rnn", "", cell, inputs, sequence_length, initial_state, dtype, time_major, unroll)
+    return run_cell("dynamic_rnn", "", cell, inputs, sequence_length, initial_state, dtype, time_major, unroll, remat)
 
 
 def bidirectional_dynamic_rnn(
@@ -87,6 +94,7 @@ def bidirectional_dynamic_rnn(
     time_major: bool = False,
     *,
     unroll: int = 1,
+    remat: bool = False,
 ) -> RNNResult:
     """Runs one cell over time from the first step to the last, and another from the last to the first.
 
@@ -104,6 +112,7 @@ def bidirectional_dynamic_rnn(
         dtype: Of the zero states; that of ``inputs`` unless given.
         time_major: Whether ``inputs`` and ``outputs`` are ``[time, batch, ...]``, which saves four transposes.
         unroll: How many steps to compile into one iteration of the loops.
+        remat: Whether derivatives compute the steps again to save memory, see :func:`dynamic_rnn`.
 
     Returns:
         ``((outputs_fw, outputs_bw), (state_fw, state_bw))``: for each direction the outputs of all steps,
@@ -127,8 +136,8 @@ def bidirectional_dynamic_rnn(
         Networks", 1997.
     """
     op = "bidirectional_dynamic_rnn"
-    forward = run_cell(op, "_fw", cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, unroll)
-    backward = run_cell(op, "_bw", cell_bw, inputs, sequence_length, initial_state_bw, dtype, time_major, unroll)
+    forward = run_cell(op, "_fw", cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, unroll, remat)
+    backward = run_cell(op, "_bw", cell_bw, inputs, sequence_length, initial_state_bw, dtype, time_major, unroll, remat)
     return RNNResult((forward.outputs, backward.outputs), (forward.state, backward.state))
 
 
@@ -142,8 +151,12 @@ def run_cell(
     dtype: DTypeLike | None,
     time_major: bool,
     unroll: int,
+    remat: bool = False,
 ) -> RNNResult:
-    """Runs one direction, under the name of ``op``; the names of its arguments end in ``direction``."""
+    """Runs one direction, under the name of ``op``; the names of its arguments end in ``direction``.
+
+    It is backward if ``"_bw"`` is in ``direction``.
+    """
     argument = f"cell{direction}"
     check_cell(op, argument, cell)
     time_major = as_static_bool(op, "time_major", time_major)
@@ -173,6 +186,7 @@ def run_cell(
         direction=direction,
         time_major=time_major,
         unroll=as_size(op, "unroll", unroll),
+        remat=as_static_bool(op, "remat", remat),
     )
 
 
@@ -185,7 +199,7 @@ def _count_steps(op: str, lengths: jax.Array, time: int) -> jax.Array:
 
 def _as_inputs(op: str, inputs: Tree, time_major: bool) -> tuple[Tree, int, int]:
     """Converts and checks the inputs; returns the batch and the time, too."""
-    inputs = _as_arrays(op, "inputs", inputs, rank=at_least(2))
+    inputs = as_arrays(op, "inputs", inputs, rank=at_least(2))
     leaves = jax.tree.leaves(inputs)
     if not leaves:
         raise ValueError(f"{op}: `inputs` must hold an array, got {inputs!r}")
@@ -198,7 +212,7 @@ def _as_inputs(op: str, inputs: Tree, time_major: bool) -> tuple[Tree, int, int]
 
 def _as_state(op: str, argument: str, state: Tree, batch: int) -> Tree:
     """Converts and checks the first state."""
-    state = _as_arrays(op, argument, state)
+    state = as_arrays(op, argument, state)
     for leaf in jax.tree.leaves(state):
         if leaf.ndim and leaf.shape[0] != batch:
             message = f"must have shapes [{batch}, ...] (the batch of `inputs`) or ()"
@@ -216,6 +230,7 @@ def _scan(
     direction: str,
     time_major: bool,
     unroll: int,
+    remat: bool,
 ) -> RNNResult:
     inputs = inputs if time_major else _swap_batch_and_time(inputs)
     time, batch = jax.tree.leaves(inputs)[0].shape[:2]
@@ -240,18 +255,41 @@ def _scan(
             new_state = jax.tree.map(functools.partial(_select_rows, active), new_state, state)
         return new_state, output
 
+    if is_linear(cell) and time != 0 and not remat:
+        cell = structure.unflatten(weight() for weight in weights)
+        return _run_linearly(cell, inputs, lengths, state, op=op, direction=direction, time_major=time_major)
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
     state = promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
     state = vary_with(state, cell, inputs, lengths)
     # Backward, a row's padding comes first and leaves the state alone: the same as reversing each row's own steps.
-    reverse = direction == "_bw"
+    reverse = "_bw" in direction
     active = None if lengths is None else steps[:, None] < lengths[None]
-    whole = run_whole(cell, inputs, state, active, reverse=reverse, unroll=unroll)
-    state, outputs = whole or lax.scan(step, state, (steps, inputs), reverse=reverse, unroll=unroll)
+    whole = None if remat else run_whole(cell, inputs, state, active, reverse=reverse, unroll=unroll)
+    scan = scan_in_chunks if remat else lax.scan
+    state, outputs = whole or scan(step, state, (steps, inputs), reverse=reverse, unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
 
 
-_jitted_scan = jax.jit(_scan, static_argnames=("op", "direction", "time_major", "unroll"))
+def _run_linearly(
+    cell: Any, inputs: Tree, lengths: jax.Array | None, state: Tree, *, op: str, direction: str, time_major: bool
+) -> RNNResult:
+    """What ``_scan`` computes, of a cell with a ``linear_step``; ``inputs`` are time major."""
+    argument, time = f"cell{direction}", jax.tree.leaves(inputs)[0].shape[0]
+    active = None
+    if lengths is not None:
+        active = jnp.arange(time, dtype=jnp.int32)[:, None] < lengths[None]
+        inputs = jax.vmap(_zero_rows)(active, inputs)
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+    trace = functools.partial(jax.eval_shape, functools.partial(step_linearly, op, argument, cell), first)
+    state = promote_state(op, argument, trace, state)
+    outputs, last = run_linearly(
+        lambda inputs: linear_step(op, argument, cell, inputs, state), inputs, active, state, reverse="_bw" in direction
+    )
+    outputs = outputs if active is None else jax.vmap(_zero_rows)(active, outputs)
+    return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), last)
+
+
+_jitted_scan = jax.jit(_scan, static_argnames=("op", "direction", "time_major", "unroll", "remat"))
 
 
 def _zero_rows(keep: jax.Array, tree: Tree) -> Tree:
@@ -278,7 +316,7 @@ def _floating_dtype(op: str, inputs: Tree) -> DTypeLike:
     return jnp.result_type(*dtypes)
 
 
-def _as_arrays(op: str, argument: str, tree: Tree, rank: range | None = None) -> Tree:
+def as_arrays(op: str, argument: str, tree: Tree, rank: range | None = None) -> Tree:
     """Converts every leaf of a tree, where a list of numbers is a leaf."""
 
     def convert(path: KeyPath, leaf: ArrayLike) -> jax.Array:
