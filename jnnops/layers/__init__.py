@@ -2,17 +2,24 @@
 
 from jnnops.layers._layer import layer as layer
 from jnnops.layers._layer import static as static
+from jnnops.layers.cells import AttentionCellWrapper as AttentionCellWrapper
+from jnnops.layers.cells import AttentionState as AttentionState
 from jnnops.layers.cells import BasicLSTMCell as BasicLSTMCell
 from jnnops.layers.cells import BasicRNNCell as BasicRNNCell
 from jnnops.layers.cells import ConvLSTMCell as ConvLSTMCell
+from jnnops.layers.cells import CoupledInputForgetGateLSTMCell as CoupledInputForgetGateLSTMCell
 from jnnops.layers.cells import DropoutState as DropoutState
 from jnnops.layers.cells import DropoutWrapper as DropoutWrapper
 from jnnops.layers.cells import EmbeddingWrapper as EmbeddingWrapper
 from jnnops.layers.cells import GridLSTMCell as GridLSTMCell
+from jnnops.layers.cells import GRUBlockCell as GRUBlockCell
 from jnnops.layers.cells import GRUCell as GRUCell
 from jnnops.layers.cells import HighwayWrapper as HighwayWrapper
 from jnnops.layers.cells import InputProjectionWrapper as InputProjectionWrapper
 from jnnops.layers.cells import IntersectionRNNCell as IntersectionRNNCell
+from jnnops.layers.cells import LayerNormBasicLSTMCell as LayerNormBasicLSTMCell
+from jnnops.layers.cells import LSTMBlockCell as LSTMBlockCell
+from jnnops.layers.cells import LSTMBlockFusedCell as LSTMBlockFusedCell
 from jnnops.layers.cells import LSTMCell as LSTMCell
 from jnnops.layers.cells import LSTMStateTuple as LSTMStateTuple
 from jnnops.layers.cells import MultiRNNCell as MultiRNNCell

@@ -74,7 +74,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
     "seq_length hypothesis truth hypothesis_length truth_length row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
-    "float": "distortion forget_bias carry_bias_init",
+    "float": "distortion forget_bias carry_bias_init norm_gain norm_shift",
     "bits": "num_bits",
     "quantized dtype": "T out_type",
     "float from 0": "ensure_minimum_range epsilon variance_epsilon max_norm cell_clip proj_clip",
@@ -92,7 +92,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
-    "embedding_classes embedding_size output_size",
+    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size",
     "size from 0": "depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
@@ -100,7 +100,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
-    "use_peepholes training scale_after_normalization remat skip_connection trainable_ratio_on "
+    "use_peepholes training scale_after_normalization remat skip_connection trainable_ratio_on layer_norm use_peephole "
     "share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
     "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",

@@ -10,12 +10,13 @@ import pytest
 from machinery.case import cotangent
 from rooms.layers.cell_table import BATCH, Row, weight_shapes
 from rooms.layers.contrib_cells import CONTRIB
+from rooms.layers.lstm_cells import LSTMS
 from rooms.layers.plain_cells import PLAIN
 from rooms.layers.wrapper_cells import WRAPPERS
 
 import jnnops as nn
 
-ROWS: dict[str, Row] = {**PLAIN, **WRAPPERS, **CONTRIB}
+ROWS: dict[str, Row] = {**PLAIN, **WRAPPERS, **LSTMS, **CONTRIB}
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 
 
