@@ -121,15 +121,24 @@ def run_whole(cell: Any, inputs: Any, state: Any, active: jax.Array | None, *, r
     Returns:
         ``(state, outputs)``, the outputs ``[time, batch, ...]``, or None if the cell can only run step by step.
     """
-    run = vars(type(cell)).get("_run_whole")
-    if run is None:
+    if "_run_whole" not in vars(type(cell)):
         return None
     if active is not None:
         active = active[..., None]
         # NaN in the padding would reach the gradients through a mask of the results alone: 0 * NaN is NaN.
-        inputs = jnp.where(active, inputs, jnp.zeros_like(inputs))
-    whole = run(cell, inputs, state, active, reverse=reverse, unroll=unroll)
+        inputs = _zero_unless(active, inputs)
+    whole = run_unmasked(cell, inputs, state, active, reverse=reverse, unroll=unroll)
     if whole is None or active is None:
         return whole
     state, outputs = whole
-    return state, jnp.where(active, outputs, jnp.zeros_like(outputs))
+    return state, _zero_unless(active, outputs)
+
+
+def run_unmasked(cell: Any, inputs: Any, state: Any, active: jax.Array | None, **options: Any) -> Any:
+    """As :func:`run_whole`, with ``active`` ``[time, batch, 1]``; where it is False the outputs are any finite ones."""
+    run = vars(type(cell)).get("_run_whole")
+    return None if run is None else run(cell, inputs, state, active, **options)
+
+
+def _zero_unless(active: jax.Array, array: jax.Array) -> jax.Array:
+    return jnp.where(active, array, jnp.zeros_like(array))

@@ -25,7 +25,7 @@ from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
 from jnnops.recurrent._gated import run_sequence
-from jnnops.recurrent._gates import LSTM, product
+from jnnops.recurrent._gates import LSTM, product, run_unmasked
 
 
 @serializable
@@ -138,7 +138,7 @@ class BasicLSTMCell:
 
     def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
         cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
-        return _run_whole_lstm(cell, inputs, state, active, **options)
+        return run_unmasked(cell, inputs, state, active, **options)
 
 
 @layer
@@ -270,8 +270,20 @@ class LSTMCell:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         return _lstm_step("LSTMCell", self, inputs, state)
 
-    def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
-        return _run_whole_lstm(self, inputs, state, active, **options)
+    def _run_whole(
+        self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any
+    ) -> tuple[LSTMStateTuple, jax.Array] | None:
+        """All steps at once of the plain LSTM with tanh; None for any other."""
+        others = (self.w_i_diag, self.w_f_diag, self.w_o_diag, self.projection, self.cell_clip)
+        if any(other is not None for other in others) or self.activation is not tanh:
+            return None
+        cell, x, c, h = promote_step("LSTMCell", self, inputs=inputs, c=state[0], h=state[1])
+        kernel, recurrent_kernel = jnp.split(cell.kernel, [x.shape[-1]])
+        projected = product(x, kernel)
+        remembering = np.repeat([0.0, 0.0, cell.forget_bias, 0.0], cell.num_units)
+        projected += (cell.bias.astype(projected.dtype) + jnp.asarray(remembering, projected.dtype))[None, None]
+        outputs, states = run_sequence(LSTM, projected, [recurrent_kernel], [c, h], active, **options)
+        return LSTMStateTuple(*states), outputs
 
 
 def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
@@ -309,22 +321,6 @@ def _lstm(cell: LSTMCell, inputs: jax.Array, c: jax.Array, h: jax.Array) -> LSTM
         product = lax.dot(output.astype(h.dtype), cell.projection, preferred_element_type=gates.dtype)
         output = _clip(product, cell.proj_clip)
     return LSTMStateTuple(memory.astype(c.dtype), output.astype(h.dtype))
-
-
-def _run_whole_lstm(
-    cell: LSTMCell, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any
-) -> tuple[LSTMStateTuple, jax.Array] | None:
-    """All steps of the plain LSTM at once; None for any other."""
-    plain = all(getattr(cell, name) is None for name in ("w_i_diag", "w_f_diag", "w_o_diag", "projection", "cell_clip"))
-    if not plain or cell.activation is not tanh:
-        return None
-    cell, x, c, h = promote_step("LSTMCell", cell, inputs=inputs, c=state[0], h=state[1])
-    kernel, recurrent_kernel = jnp.split(cell.kernel, [x.shape[-1]])
-    projected = product(x, kernel)
-    remembering = np.repeat([0.0, 0.0, cell.forget_bias, 0.0], cell.num_units)
-    projected += (cell.bias.astype(projected.dtype) + jnp.asarray(remembering, projected.dtype))[None, None]
-    outputs, states = run_sequence(LSTM, projected, [recurrent_kernel], [c, h], active, **options)
-    return LSTMStateTuple(*states), outputs
 
 
 def _peephole(weight: jax.Array | None, memory: jax.Array) -> jax.Array | float:

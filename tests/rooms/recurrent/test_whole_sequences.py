@@ -99,6 +99,36 @@ class TestWholeSequences:
         doubling = Doubling(kernel=cell.kernel, bias=cell.bias, forget_bias=cell.forget_bias)
         leaves_close(nn.dynamic_rnn(doubling, INPUTS).outputs, 2 * nn.dynamic_rnn(cell, INPUTS).outputs, 1e-6)
 
+    def test_cells_made_of_others_run_as_a_whole(self):
+        lstm, gru = CELLS["basic_lstm"], CELLS["gru"]
+        kernels = {
+            "w_ru": gru.gate_kernel,
+            "b_ru": gru.gate_bias,
+            "w_c": gru.candidate_kernel,
+            "b_c": gru.candidate_bias,
+        }
+        above = nn.layers.GRUCell.init(UNITS, 2, key=jax.random.key(0))
+        made_of = {
+            nn.layers.LSTMBlockCell: {"kernel": lstm.kernel, "bias": lstm.bias},
+            nn.layers.GRUBlockCell: kernels,
+            nn.layers.MultiRNNCell: {"cells": (lstm, above)},
+        }
+        for whole, fields in made_of.items():
+            steps = layer(type("Steps", (whole,), {}))
+
+            def results(fields, kind):
+                def loss(fields):
+                    run = nn.dynamic_rnn(kind(**fields), jnp.asarray(INPUTS), SOME)
+                    return weighted(run), run
+
+                return jax.value_and_grad(loss, has_aux=True)(fields)
+
+            given = {name: jax.tree.map(jnp.float32, field) for name, field in fields.items()}
+            actual = jax.jit(results, static_argnums=1)
+            assert "recurrence=" in str(actual.trace(given, whole).jaxpr)
+            assert "recurrence=" not in str(actual.trace(given, steps).jaxpr)
+            leaves_close(actual(given, whole), actual(given, steps), 1e-5)
+
     @pytest.mark.parametrize(("name", "inside", "outside"), [("basic_lstm", 2, 4), ("gru", 4, 5)])
     def test_gradient_is_two_loops_of_the_recurrent_products_alone(self, name, inside, outside):
         cell = jax.tree.map(jnp.float32, CELLS[name])
