@@ -40,7 +40,7 @@ def convolution(size: int, cells: int) -> Benchmark:
 
     def plain(input: jax.Array, filter: jax.Array, *reals: jax.Array) -> jax.Array:
         del input, filter
-        return nn.conv2d(*reals, 1, "SAME")
+        return nn.conv2d(reals[0], reals[1], 1, "SAME")
 
     def tensorflow(tf: Any, input: Any, filter: Any, *reals: Any) -> Any:
         del reals
