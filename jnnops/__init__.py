@@ -71,6 +71,8 @@ from jnnops.convolution import space_to_depth as space_to_depth
 from jnnops.convolution import with_space_to_batch as with_space_to_batch
 from jnnops.ctc import CTCDecoded as CTCDecoded
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
+from jnnops.ctc import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
 from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2

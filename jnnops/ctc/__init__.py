@@ -7,6 +7,8 @@ batch, classes]``, and ``sequence_length`` or ``logit_length`` says how many fra
 others hold, even NaN, reaches no result and no gradient.
 """
 
+from jnnops.ctc.beam import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc.beam import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
 from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
 from jnnops.ctc.greedy import ctc_greedy_decoder as ctc_greedy_decoder

@@ -13,6 +13,7 @@ OPS = [name for name in nn.__all__ if inspect.isfunction(getattr(nn, name))]
 SYNONYMS = {
     "avg_pool_v2": "avg_pool",
     "conv3d_backprop_filter_v2": "conv3d_backprop_filter",
+    "ctc_beam_search_decoder_v2": "ctc_beam_search_decoder",
     "ctc_loss_v2": "ctc_loss",
     "depthwise_conv2d_native": "depthwise_conv2d",
     "depthwise_conv2d_native_backprop_filter": "depthwise_conv2d_backprop_filter",
@@ -28,7 +29,6 @@ ABSENT = {
     **dict.fromkeys(("RNNCellDropoutWrapper", "RNNCellResidualWrapper"), "not built yet: cells that wrap others"),
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays",
     **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
-    **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
     **dict.fromkeys(("raw_rnn", "static_bidirectional_rnn", "static_rnn"), "not built yet: recurrent"),
     "static_state_saving_rnn": "of the input queues of TensorFlow 1: dynamic_rnn takes and returns states",
     "experimental": "a module, whose names are here",
