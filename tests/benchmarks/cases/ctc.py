@@ -72,9 +72,8 @@ def keras_beam_search(beam_width: int) -> Callable[..., Any]:
         from keras.src.backend.jax.nn import ctc_decode
 
         batch_major = jnp.swapaxes(inputs, 0, 1)
-        decoded, scores = ctc_decode(
-            batch_major, sequence_length, beam_width=beam_width, top_paths=1, mask_index=inputs.shape[2] - 1
-        )
+        blank = inputs.shape[2] - 1
+        decoded, scores = ctc_decode(batch_major, sequence_length, "beam_search", beam_width, 1, False, blank)
         return decoded, jnp.sum(decoded >= 0, -1), scores
 
     return decode
