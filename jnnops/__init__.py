@@ -75,6 +75,8 @@ from jnnops.ctc import CTCDecoded as CTCDecoded
 from jnnops.ctc import CTCUniqueLabels as CTCUniqueLabels
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
 from jnnops.ctc import collapse_repeated as collapse_repeated
+from jnnops.ctc import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss

@@ -9,6 +9,8 @@ others hold, even NaN, reaches no result and no gradient.
 
 from jnnops.ctc.alignment import CTCAlignment as CTCAlignment
 from jnnops.ctc.alignment import ctc_forced_alignment as ctc_forced_alignment
+from jnnops.ctc.beam import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc.beam import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
 from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
 from jnnops.ctc.distance import edit_distance as edit_distance

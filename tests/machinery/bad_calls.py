@@ -93,7 +93,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
-    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size",
+    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size beam_width top_paths",
     "size from 0": "depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
