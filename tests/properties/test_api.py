@@ -29,7 +29,6 @@ ABSENT = {
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays",
     **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
     **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
-    "raw_rnn": "not built yet: recurrent",
     "experimental": "a module, whose names are here",
     "rnn_cell": "a module, whose cells are in jnnops.layers",
 }
