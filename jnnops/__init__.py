@@ -69,11 +69,18 @@ from jnnops.convolution import separable_conv2d as separable_conv2d
 from jnnops.convolution import space_to_batch as space_to_batch
 from jnnops.convolution import space_to_depth as space_to_depth
 from jnnops.convolution import with_space_to_batch as with_space_to_batch
+from jnnops.ctc import CollapsedLabels as CollapsedLabels
+from jnnops.ctc import CTCAlignment as CTCAlignment
 from jnnops.ctc import CTCDecoded as CTCDecoded
+from jnnops.ctc import CTCUniqueLabels as CTCUniqueLabels
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
+from jnnops.ctc import collapse_repeated as collapse_repeated
+from jnnops.ctc import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
 from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2
+from jnnops.ctc import ctc_unique_labels as ctc_unique_labels
+from jnnops.ctc import edit_distance as edit_distance
 from jnnops.embedding import SparseIds as SparseIds
 from jnnops.embedding import embedding_lookup as embedding_lookup
 from jnnops.embedding import embedding_lookup_sparse as embedding_lookup_sparse
@@ -171,6 +178,10 @@ from jnnops.sampled_losses import nce_loss as nce_loss
 from jnnops.sampled_losses import sampled_softmax_loss as sampled_softmax_loss
 
 # All that is imported above: `import *` would else give the rooms, too, which Python puts here as it imports them.
+# TensorFlow 2's names of two cells that wrap others.
+RNNCellDropoutWrapper = layers.DropoutWrapper
+RNNCellResidualWrapper = layers.ResidualWrapper
+
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     name
     for name, value in vars().items()

@@ -153,23 +153,12 @@ def _table(
     shard: int,
     argument: str = "unigrams",
 ) -> UnigramTable:
-    if is_traced(unigrams) or is_traced(distortion):
-        raise TypeError(f"{op}: `unigrams` and `distortion` must be static numbers; a UnigramTable may be traced")
+    counts, distortion = _as_counts(op, unigrams, distortion)
     num_reserved_ids = as_static_int(op, "num_reserved_ids", num_reserved_ids, minimum=0)
     num_shards = as_static_int(op, "num_shards", num_shards, minimum=1)
     shard = as_static_int(op, "shard", shard)
     if not 0 <= shard < num_shards:
         raise ValueError(f"{op}: `shard` must be in [0, num_shards) = [0, {num_shards}), got {shard}")
-    distortion = as_static_float(op, "distortion", distortion)
-    try:
-        counts = np.asarray(unigrams, np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{op}: `unigrams` must be numbers, got {describe(unigrams)}") from error
-    if counts.ndim != 1:
-        raise ValueError(f"{op}: `unigrams` must be of rank 1, got shape {counts.shape}")
-    if not np.all((counts >= 0) & np.isfinite(counts)):
-        index = int(np.argmin((counts >= 0) & np.isfinite(counts)))
-        raise ValueError(f"{op}: `unigrams` must be finite and not negative, got {counts[index]} at {index}")
     # Ids are dealt out in turns. As in TensorFlow the counts are numbered from the reserved ids of this shard on, so
     # that shards overlap where both options are used.
     reserved = len(range(shard, num_reserved_ids, num_shards))
@@ -186,6 +175,22 @@ def _table(
     return UnigramTable(
         jnp.asarray(weights, jnp.float32), jnp.asarray(threshold), jnp.asarray(alias), int(np.sum(weights > 0))
     )
+
+
+def _as_counts(op: str, unigrams: ArrayLike | Sequence[float], distortion: float) -> tuple[np.ndarray, float]:
+    """Converts and checks the counts, and the power to raise them to."""
+    if is_traced(unigrams) or is_traced(distortion):
+        raise TypeError(f"{op}: `unigrams` and `distortion` must be static numbers; a UnigramTable may be traced")
+    try:
+        counts = np.asarray(unigrams, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{op}: `unigrams` must be numbers, got {describe(unigrams)}") from error
+    if counts.ndim != 1:
+        raise ValueError(f"{op}: `unigrams` must be of rank 1, got shape {counts.shape}")
+    if not np.all((counts >= 0) & np.isfinite(counts)):
+        index = int(np.argmin((counts >= 0) & np.isfinite(counts)))
+        raise ValueError(f"{op}: `unigrams` must be finite and not negative, got {counts[index]} at {index}")
+    return counts, as_static_float(op, "distortion", distortion)
 
 
 def fixed_unigram_candidate_sampler(

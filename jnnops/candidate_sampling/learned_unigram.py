@@ -207,22 +207,6 @@ def _sample_learned_unigram(
     op = "learned_unigram_candidate_sampler"
     tree, range_max = state.tree, state.range_max
     leaves = tree.shape[0] // 2
-    depth = leaves.bit_length() - 1
-
-    def draw(key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
-        high, low = random_words(key, stream, (2, count))
-        # Imagine the classes in a line in which each takes as many places as its count. A place is drawn, and each node
-        # of the tree tells whether it is among the classes to the left, whose sum is the left child, or to the right.
-        place = scale_words(high, low, tree[1])
-
-        def down(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            node, place = carry
-            left = tree.at[2 * node].get(mode="promise_in_bounds")
-            right = place >= left
-            return 2 * node + right.astype(jnp.int32), place - jnp.where(right, left, 0)
-
-        root = jnp.ones_like(place, jnp.int32)
-        return lax.fori_loop(0, depth, down, vary_with((root, place), tree))[0] - leaves
 
     def probability(ids: jax.Array) -> jax.Array:
         counts = tree.at[leaves + ids].get(mode="promise_in_bounds")
@@ -230,7 +214,7 @@ def _sample_learned_unigram(
 
     sampled = sample(
         op,
-        Distribution(range_max, draw, probability),
+        Distribution(range_max, functools.partial(_draw, tree), probability),
         true_classes,
         key,
         num_sampled,
@@ -239,10 +223,29 @@ def _sample_learned_unigram(
         race=2 * num_sampled >= range_max,
     )
     ids, valid = checked_classes(op, true_classes, range_max)
-    above = (leaves + ids)[..., None] >> jnp.arange(depth + 1, dtype=jnp.int32)[None, None, :]
+    above = (leaves + ids)[..., None] >> jnp.arange(leaves.bit_length(), dtype=jnp.int32)[None, None, :]
     # The tree is written only after all that is read of it, or else XLA would copy it (docs/lowerings.rst, "Tables in
     # place").
     sampled = SampledCandidates(*read_once(tuple(sampled)))
     (nodes,) = after(list(sampled), [jnp.where(valid[..., None], above, 2 * leaves)])
     tree = tree.at[nodes].add(1, mode="drop")
     return LearnedUnigramSample(*sampled, LearnedUnigramState(tree, range_max))
+
+
+def _draw(tree: jax.Array, key: jax.Array, stream: int | jax.Array, count: int) -> jax.Array:
+    """Draws classes in proportion to their counts.
+
+    Imagine the classes in a line in which each takes as many places as its count. A place is drawn, and each node of
+    the tree tells whether it is among the classes to the left, whose sum is the left child, or to the right.
+    """
+    high, low = random_words(key, stream, (2, count))
+    place, leaves = scale_words(high, low, tree[1]), tree.shape[0] // 2
+
+    def down(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        node, place = carry
+        left = tree.at[2 * node].get(mode="promise_in_bounds")
+        right = place >= left
+        return 2 * node + right.astype(jnp.int32), place - jnp.where(right, left, 0)
+
+    root = jnp.ones_like(place, jnp.int32)
+    return lax.fori_loop(0, leaves.bit_length() - 1, down, vary_with((root, place), tree))[0] - leaves

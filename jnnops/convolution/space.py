@@ -224,14 +224,7 @@ def with_space_to_batch(
             f"{rates}"
         )
     n, channels_last = len(rates), is_channels_last_of_any_rank(name, data_format)
-    if spatial_dims is None:
-        spatial_dims = range(1, n + 1) if channels_last else range(2, n + 2)
-    dims = as_static_ints(name, "spatial_dims", spatial_dims)
-    if len(dims) != n or list(dims) != sorted(set(dims)) or dims[0] < 1 or dims[-1] >= x.ndim:
-        raise ValueError(
-            f"{name}: `spatial_dims` must be {n} (one for each dilation_rate) ascending ints in [1, {x.ndim}) for an "
-            f"input of rank {x.ndim}, got {dims}"
-        )
+    dims = _as_spatial_dims(name, spatial_dims, n, x.ndim, channels_last)
     if all(rate == 1 for rate in rates):
         return jnp.asarray(op(x, n, padding))
     pads = _base_paddings(name, padding, rates, filter_shape, channels_last)
@@ -246,6 +239,19 @@ def with_space_to_batch(
             f"{name}: `op` must keep the batch of {x.shape[0] * math.prod(block)} that it is given, got {y.shape[0]}"
         )
     return _batch_to_space(y, tuple(block), tuple(crops))
+
+
+def _as_spatial_dims(op: str, spatial_dims: Ints | None, n: int, rank: int, channels_last: bool) -> tuple[int, ...]:
+    """The ``n`` dimensions that are dilated, of an input of this rank."""
+    if spatial_dims is None:
+        spatial_dims = range(1, n + 1) if channels_last else range(2, n + 2)
+    dims = as_static_ints(op, "spatial_dims", spatial_dims)
+    if len(dims) != n or list(dims) != sorted(set(dims)) or dims[0] < 1 or dims[-1] >= rank:
+        raise ValueError(
+            f"{op}: `spatial_dims` must be {n} (one for each dilation_rate) ascending ints in [1, {rank}) for an "
+            f"input of rank {rank}, got {dims}"
+        )
+    return dims
 
 
 def _base_paddings(

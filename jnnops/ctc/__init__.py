@@ -7,8 +7,15 @@ batch, classes]``, and ``sequence_length`` or ``logit_length`` says how many fra
 others hold, even NaN, reaches no result and no gradient.
 """
 
+from jnnops.ctc.alignment import CTCAlignment as CTCAlignment
+from jnnops.ctc.alignment import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
 from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
+from jnnops.ctc.distance import edit_distance as edit_distance
 from jnnops.ctc.greedy import ctc_greedy_decoder as ctc_greedy_decoder
+from jnnops.ctc.labels import CollapsedLabels as CollapsedLabels
+from jnnops.ctc.labels import CTCUniqueLabels as CTCUniqueLabels
+from jnnops.ctc.labels import collapse_repeated as collapse_repeated
+from jnnops.ctc.labels import ctc_unique_labels as ctc_unique_labels
 from jnnops.ctc.loss import ctc_loss as ctc_loss
 from jnnops.ctc.loss import ctc_loss_v2 as ctc_loss_v2

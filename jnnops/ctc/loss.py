@@ -6,18 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jnnops._check import (
-    accumulation_dtype,
-    as_float_array,
-    as_integer_array,
-    as_static_bool,
-    check_shape,
-    debug_check,
-    describe,
-)
-from jnnops._tables.ids import as_lengths, checked_lengths, in_range, signed
-from jnnops.ctc._arguments import canonical_blank, is_real
+from jnnops._check import accumulation_dtype, as_integer_array, as_static_bool, check_shape, describe
+from jnnops.ctc._arguments import canonical_blank
 from jnnops.ctc._lattice import negative_log_likelihood
+from jnnops.ctc._transcripts import Transcripts, as_transcripts, checked_transcripts
 
 
 def ctc_loss(
@@ -46,8 +38,8 @@ def ctc_loss(
         label_length: ``[batch]``, integer: the number of labels of each row; 0 is fine.
         logit_length: ``[batch]``, integer: the number of frames of each row.
         logits_time_major: Whether ``logits`` is ``[time, batch, classes]``; otherwise ``[batch, time, classes]``.
-        unique: The pair that TensorFlow's ``ctc_unique_labels(labels)`` returns, both of the shape of ``labels``. It
-            makes TensorFlow's op faster; here the cost does not depend on it, nor does the result.
+        unique: What :func:`ctc_unique_labels` of ``labels`` returns, a pair of arrays of their shape. It makes
+            TensorFlow's op faster; here the cost does not depend on it, nor does the result.
         blank_index: The class of the blank.
         zero_infinity: Whether an infinite loss is replaced by 0.
 
@@ -76,29 +68,18 @@ def ctc_loss(
         Classification: Labelling Unsegmented Sequence Data with Recurrent Neural Networks", 2006.
     """
     op = "ctc_loss"
-    labels = as_integer_array(op, "labels", labels, rank=2)
-    logits = as_float_array(op, "logits", logits, rank=3)
-    batch, _ = labels.shape
-    logits_time_major = as_static_bool(op, "logits_time_major", logits_time_major)
-    if logits.shape[1 if logits_time_major else 0] != batch:
-        layout = "[time, batch, classes]" if logits_time_major else "[batch, time, classes]"
-        raise ValueError(
-            f"{op}: `logits` must be {layout} with the batch of `labels`, "
-            f"got logits.shape = {logits.shape} for labels.shape = {labels.shape}"
-        )
-    label_length = as_lengths(op, "label_length", label_length, batch)
-    logit_length = as_lengths(op, "logit_length", logit_length, batch)
+    logits, transcripts, time_major = as_transcripts(op, labels, logits, label_length, logit_length, logits_time_major)
     if unique is not None:
         if not isinstance(unique, tuple | list) or len(unique) != 2:
             raise ValueError(f"{op}: `unique` must be a pair (unique_labels, indices) or None, got {describe(unique)}")
         for part in unique:
-            check_shape(op, "unique", as_integer_array(op, "unique", part), labels.shape, "twice that of `labels`")
+            check_shape(
+                op, "unique", as_integer_array(op, "unique", part), transcripts.labels.shape, "twice that of `labels`"
+            )
     return _ctc_loss(
-        labels,
         logits,
-        label_length,
-        logit_length,
-        time_major=logits_time_major,
+        transcripts,
+        time_major=time_major,
         blank_index=canonical_blank(op, blank_index, logits.shape[2]),
         zero_infinity=as_static_bool(op, "zero_infinity", zero_infinity),
     )
@@ -109,33 +90,15 @@ ctc_loss_v2 = ctc_loss
 
 @functools.partial(jax.jit, static_argnames=("time_major", "blank_index", "zero_infinity"))
 def _ctc_loss(
-    labels: jax.Array,
-    logits: jax.Array,
-    label_length: jax.Array,
-    logit_length: jax.Array,
-    *,
-    time_major: bool,
-    blank_index: int,
-    zero_infinity: bool,
+    logits: jax.Array, transcripts: Transcripts, *, time_major: bool, blank_index: int, zero_infinity: bool
 ) -> jax.Array:
-    op, dtype = "ctc_loss", logits.dtype
+    dtype = logits.dtype
     logits = (logits if time_major else jnp.swapaxes(logits, 0, 1)).astype(accumulation_dtype(dtype))
     time, _, classes = logits.shape
-    max_labels = labels.shape[1]
-
-    label_length, good_label_length = checked_lengths(op, "label_length", label_length, max_labels)
-    logit_length, good_logit_length = checked_lengths(op, "logit_length", logit_length, time)
-    label_length = jnp.where(good_label_length, label_length, 0).astype(jnp.int32)
-    logit_length = jnp.where(good_logit_length, logit_length, time).astype(jnp.int32)
-    in_use = is_real(max_labels, label_length).T
-    labels = signed(labels)
-    good_label = (in_range(labels, classes) & (labels != blank_index)) | ~in_use
-    requirement = f"be in [0, {classes}) and not the blank, {blank_index}"
-    labels = debug_check(op, "labels", requirement, labels, good_label)
-    labels = jnp.where(in_use & good_label, labels, blank_index).astype(jnp.int32)
-    valid = jnp.all(good_label, axis=1) & good_label_length & good_logit_length
-
-    loss = negative_log_likelihood(logits, labels, label_length, logit_length, blank_index)
+    transcripts, valid = checked_transcripts(
+        "ctc_loss", transcripts, time=time, classes=classes, blank_index=blank_index
+    )
+    loss = negative_log_likelihood(logits, *transcripts, blank_index)
     if zero_infinity:
         loss = jnp.where(jnp.isposinf(loss), 0, loss)
     return (loss * jnp.where(valid, 1, jnp.nan)).astype(dtype)  # the product makes the gradient NaN too

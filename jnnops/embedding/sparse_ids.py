@@ -61,12 +61,7 @@ class SparseIds(NamedTuple):
         from jax.experimental.sparse import BCOO
 
         op = "SparseIds.from_lists"
-        _check_lists(op, "ids", ids)
-        if weights is not None:
-            _check_lists(op, "weights", weights)
-        lengths = [len(row) for row in ids]
-        if weights is not None and [len(row) for row in weights] != lengths:
-            raise ValueError(f"{op}: `weights` must be as many as `ids` in each row, got {weights!r} for {ids!r}")
+        lengths = _check_rows(op, ids, weights)
         check_choice(op, "n_batch", n_batch, (0, 1))
         longest = max(lengths, default=0)
         max_ids = longest if max_ids is None else as_static_int(op, "max_ids", max_ids, minimum=longest)
@@ -94,6 +89,17 @@ class SparseIds(NamedTuple):
             found = as_integer_array(op, "ids", _joined(ids))
             given = None if weights is None else as_number_array(op, "weights", _joined(weights)).astype(float)
             return cls(matrix(found), None if given is None else matrix(given))
+
+
+def _check_rows(op: str, ids: Sequence[Sequence[int]], weights: Sequence[Sequence[float]] | None) -> list[int]:
+    """Raises unless there are lists of ids, and as many weights if any; returns their lengths."""
+    _check_lists(op, "ids", ids)
+    lengths = [len(row) for row in ids]
+    if weights is not None:
+        _check_lists(op, "weights", weights)
+        if [len(row) for row in weights] != lengths:
+            raise ValueError(f"{op}: `weights` must be as many as `ids` in each row, got {weights!r} for {ids!r}")
+    return lengths
 
 
 def _check_lists(op: str, argument: str, lists: Any) -> None:

@@ -27,7 +27,7 @@ from jnnops._primitives.serialization import serializable
 from jnnops._types import AxisNames
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization
-from jnnops.normalization._centred import centre, scale_centred, unbiased_variance
+from jnnops.normalization._centred import normalize, unbiased_variance
 from jnnops.normalization.local_response import divide_by_neighbours
 
 
@@ -168,15 +168,15 @@ def _normalize_and_update(
 ) -> tuple[jax.Array, BatchNormState]:
     # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
     wide, axes = x.astype(accumulation_dtype(x.dtype)), tuple(range(x.ndim - 1))
-    centred = centre(wide, None, axes, axis_name)
-    offset, scale = _broadcast_to_rank(bn.offset, x.ndim), _broadcast_to_rank(bn.scale, x.ndim)
-    y = scale_centred(centred, offset, scale, bn.epsilon, x.dtype)
+    scale, offset = _broadcast_to_rank(bn.scale, x.ndim), _broadcast_to_rank(bn.offset, x.ndim)
+    normalized = normalize(wide, scale, offset, bn.epsilon, axes, axis_name)
 
     def update(old: jax.Array, batch: jax.Array) -> jax.Array:
         return bn.momentum * old + (1 - bn.momentum) * batch.squeeze(axes).astype(old.dtype)
 
-    unbiased = unbiased_variance(centred, axes, axis_name)
-    return y, BatchNormState(update(old.mean, centred.mean), update(old.variance, unbiased))
+    unbiased = unbiased_variance(normalized, axes, axis_name)
+    state = BatchNormState(update(old.mean, normalized.mean), update(old.variance, unbiased))
+    return normalized.values.astype(x.dtype), state
 
 
 def _scale_and_offset(
@@ -263,9 +263,13 @@ class LayerNorm:
 
 @jax.jit
 def _normalize_layer(layer: LayerNorm, x: jax.Array) -> jax.Array:
-    centred = centre(x.astype(accumulation_dtype(x.dtype)), None, (x.ndim - 1,), None)
-    offset, scale = _broadcast_to_rank(layer.offset, x.ndim), _broadcast_to_rank(layer.scale, x.ndim)
-    return scale_centred(centred, offset, scale, layer.epsilon, x.dtype)
+    wide = accumulation_dtype(x.dtype)
+    y = normalize(x.astype(wide), None, None, layer.epsilon, (x.ndim - 1,)).values
+    if layer.scale is not None:
+        y = y * broadcast_to_rank(layer.scale.astype(wide), x.ndim)
+    if layer.offset is not None:
+        y = y + broadcast_to_rank(layer.offset.astype(wide), x.ndim)
+    return y.astype(x.dtype)
 
 
 def _with_features(op: str, x: ArrayLike, features: int, rank: Collection[int]) -> jax.Array:

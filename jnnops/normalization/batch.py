@@ -23,7 +23,7 @@ from jnnops._check import (
 )
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import is_channels_last
-from jnnops.normalization._centred import centre, scale_centred, unbiased_variance
+from jnnops.normalization._centred import normalize, unbiased_variance
 
 
 @serializable
@@ -156,13 +156,13 @@ def _normalize_by_batch_moments(
     wide = _wide_dtype(x, scale, offset, old_mean, old_variance)
     # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
     wide_x, f = x.astype(wide), jnp.asarray(factor, wide)
-    centred = centre(wide_x, None, axes, None)
-    y = scale_centred(centred, lax.expand_dims(offset, axes), lax.expand_dims(scale, axes), epsilon, x.dtype)
+    normalized = normalize(wide_x, lax.expand_dims(scale, axes), lax.expand_dims(offset, axes), epsilon, axes)
 
     def update(old: jax.Array | None, batch: jax.Array) -> jax.Array:
         return batch if old is None else (1 - f) * jnp.where(f == 1, 0, old.astype(wide)) + f * batch
 
-    mean, variance = centred.mean.squeeze(axes), unbiased_variance(centred, axes, None).squeeze(axes)
+    mean, variance = normalized.mean.squeeze(axes), unbiased_variance(normalized, axes).squeeze(axes)
+    y = normalized.values.astype(x.dtype)
     return FusedBatchNormResult(y, update(old_mean, mean), update(old_variance, variance))
 
 

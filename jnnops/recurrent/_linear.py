@@ -51,6 +51,8 @@ def step_linearly(op: str, argument: str, cell: LinearCell, inputs: Tree, state:
     decay, addend, read = linear_step(op, argument, cell, inputs, state)
 
     def update(decay: jax.Array, addend: jax.Array, state: jax.Array) -> jax.Array:
+        if decay.dtype == accumulation_dtype(addend.dtype):  # a decay may be in float32 for a state of 16 bits
+            decay = decay.astype(addend.dtype)
         return jnp.broadcast_to(decay, state.shape) * state + addend
 
     new_state = jax.tree.map(update, decay, addend, state)

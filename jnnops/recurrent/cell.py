@@ -56,7 +56,8 @@ class LinearCell(RNNCell, Protocol):
 
         Returns:
             ``decay`` and ``addend`` such that ``decay * state + addend`` is the new state, leaf by leaf: trees of the
-            structure of the state, the addends of its shapes and the decays of shapes that broadcast to them.
+            structure of the state, the addends of its shapes and the decays of shapes that broadcast to them. For a
+            state of 16 bits addends have its dtype, and decays it or float32: near 1 16 bits are too coarse.
             ``read`` is a ``jax.tree_util.Partial`` such that ``read(new_state)`` is the output.
         """
         ...

@@ -103,16 +103,12 @@ def _value_and_grad(
     closed, result_shapes = jax.make_jaxpr(fun, return_shape=True)(params)
     avals, names = closed.in_avals, leaf_names(params)
     name_of = {number: name for number, name in zip(numbers, names, strict=True) if number != DENSE}
-    for aval, name in zip(avals, names, strict=True):
-        if name in name_of.values() and not (aval.ndim and jnp.issubdtype(aval.dtype, jnp.inexact)):
-            raise TypeError(f"{_OP}: `tables` must select floating point arrays of rank at least 1, got {name}: {aval}")
-
+    _check_tables([(name, aval) for name, aval in zip(names, avals, strict=True) if name in name_of.values()])
     lookups = find_lookups(
         closed.jaxpr,
         numbers,
         lambda number: f"{_OP}: `{name_of[number]}` must only be looked up, being one of `tables`",
     )
-
     _check_result(result_shapes, has_aux)
 
     def run(dense: list[Any], probes: Tree) -> tuple[Tree, tuple[Tree, Tree]]:
@@ -136,6 +132,13 @@ def _value_and_grad(
         for number, aval in zip(numbers, avals, strict=True)
     ]
     return ((value, aux) if has_aux else value), treedef.unflatten(gradients)
+
+
+def _check_tables(named: list[tuple[str, Any]]) -> None:
+    """Raises unless what `tables` selects, given with its type, can be a table."""
+    for name, aval in named:
+        if not aval.ndim or not jnp.issubdtype(aval.dtype, jnp.inexact):
+            raise TypeError(f"{_OP}: `tables` must select floating point arrays of rank at least 1, got {name}: {aval}")
 
 
 def _check_result(shapes: Tree, has_aux: bool) -> None:

@@ -29,11 +29,13 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "arrays": (None, *_NO_NUMBERS, 3),
     "float": _NO_FLOATS,
     "float from 0": (*_NO_FLOATS, -1, -1e-3, float("nan")),
+    "float above 0": (*_NO_FLOATS, 0, -1, float("nan")),
     "ratios": (None, *_NO_NUMBERS, {1.5}, 1j, "1.5", True, 0.5, -1, float("nan"), [1.5] * 3, [], ["1.5"], [2, 1, 1, 1]),
     "fraction": (*_NO_FLOATS, -0.1, 1.5, float("nan")),
     "fraction below 1": (*_NO_FLOATS, -0.1, 1, 1.5, float("nan")),
     "sizes": (None, *_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
     "sizes or None": (*_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
+    "units": (None, *_NO_INTS, -1, 0, [], [0]),
     "shape": (None, *_NO_INTS, [], [-7] * 4, [1] * 9),
     "shape of noise": (*_NO_INTS[:-2], 1.5, [-1]),
     "pairs": _NO_PADDING,
@@ -71,38 +73,41 @@ _ARGUMENTS: Mapping[str, str] = {
     "max_filter min_features max_features min max "
     "targets log_input predictions per_example_loss regularization_loss frequency_weights counts variance_ss",
     "integers": "true_classes sampled_candidates ids label_length logit_length sequence_length argmax seed "
-    "row_pooling_sequence col_pooling_sequence",
+    "seq_length hypothesis truth hypothesis_length truth_length row_pooling_sequence col_pooling_sequence",
     "arrays": "inputs",
-    "float": "distortion forget_bias",
+    "float": "distortion forget_bias carry_bias_init norm_gain norm_shift",
     "bits": "num_bits",
     "quantized dtype": "T out_type",
     "float from 0": "ensure_minimum_range epsilon variance_epsilon max_norm cell_clip proj_clip",
-    "fraction": "label_smoothing recall_target momentum exponential_avg_factor",
-    "fraction below 1": "rate",
-    "sizes or None": "dilations",
+    "fraction": "label_smoothing recall_target momentum exponential_avg_factor leak ratio_on",
+    "float above 0": "period_init_min period_init_max",
+    "fraction below 1": "rate input_rate output_rate state_rate dropout_rate",
+    "sizes or None": "dilations num_frequency_blocks start_freqindex_list end_freqindex_list",
     "optional numbers": "sample_weight",
     "count": "k",
     "place": "n",
-    "sizes": "strides stride ksize window_shape kernel_size dilation_rate block_shape",
+    "sizes": "strides stride ksize window_shape kernel_size dilation_rate block_shape input_shape kernel_shape",
     "shape": "output_shape input_sizes filter_sizes filter_shape",
     "shape of noise": "noise_shape",
     "pairs": "paddings crops",
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
-    "num_embeddings unroll num_proj chunk_size",
+    "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
+    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size",
     "size from 0": "max_steps depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
-    "boolean": "narrow_range signed_input range_given "
+    "boolean": "normalize narrow_range signed_input range_given "
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
-    "use_peepholes training scale_after_normalization remat early_exit",
+    "use_peepholes training scale_after_normalization remat early_exit skip_connection trainable_ratio_on layer_norm use_peephole "
+    "share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
     "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",
     "precision": "precision",
     "key": "key",
-    "function": "activation op uniform_sampler",
+    "function": "activation y_activation op uniform_sampler state_filter residual_fn",
     "initializer": "kernel_init table_init",
     "cell": "cell cell_fw cell_bw",
     "cells": "cells_fw cells_bw",
@@ -114,7 +119,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "ratios": "pooling_ratio",
     # What is a pytree, a path, or has tests of its own below `rooms`.
     "good for nothing": "params sp_ids sp_weights embedding_weights sparse_ids sparse_weights default_id state shift "
-    "initial_state initial_state_fw initial_state_bw axis_name vocab_file unigrams table",
+    "initial_state initial_state_fw initial_state_bw axis_name vocab_file unigrams table options",
 }
 _KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
 # Where an argument is of another kind than those of the same name.
@@ -125,6 +130,9 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "batch_normalization": {"offset": "array or None", "scale": "array or None"},
         "quantize": {"input": "floats"},
         "quantize_and_dequantize": {"input": "floats"},
+        "collapse_repeated": {"labels": "integers"},
+        "ctc_forced_alignment": {"labels": "integers"},
+        "ctc_unique_labels": {"labels": "integers"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},
         "l2_normalize": {"x": "array"},
@@ -152,6 +160,7 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
     }
     | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
     | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
+    | {name: {"num_units": "units"} for name in ("RNN.init", "Bidirectional.init", "MultiRNNCell.init")}
     | {"LocalResponseNorm": {"x": "floats"}}
     | {"LocalResponseNorm.init": {"bias": "float", "alpha": "float", "beta": "float"}}
 )

@@ -25,9 +25,7 @@ SYNONYMS = {
 
 # The names of `tf.nn`, `tf.nn.experimental` and `tf.compat.v1.nn` that are not in `jnnops`, and why.
 ABSENT = {
-    **dict.fromkeys(("RNNCellDropoutWrapper", "RNNCellResidualWrapper"), "not built yet: cells that wrap others"),
-    "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays",
-    **dict.fromkeys(("collapse_repeated", "ctc_unique_labels"), "not built yet: ctc"),
+    "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays (docs/layers.rst)",
     **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
     "experimental": "a module, whose names are here",
     "rnn_cell": "a module, whose cells are in jnnops.layers",

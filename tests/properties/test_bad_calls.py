@@ -14,9 +14,18 @@ from machinery.registry import first_case
 import jnnops as nn
 from jnnops import layers
 
+_KEY = jax.random.key(0)
 _CELL = {"in_features": 4, "num_units": 3, "key": jax.random.key(0)}
 _DENSE = {"in_features": 4, "features": 3, "key": jax.random.key(0)}
 _CONV = {"in_channels": 4, "features": 3, "kernel_size": (3, 3), "key": jax.random.key(0)}
+_CONV_CELL = {"input_shape": (5, 5, 4), "output_channels": 3, "kernel_shape": (3, 3), "key": jax.random.key(0)}
+_GRID_CELL = {
+    **_CELL,
+    "feature_size": 2,
+    "frequency_skip": 1,
+    "start_freqindex_list": [0, 1],
+    "end_freqindex_list": [2, 4],
+}
 _INPUT = jnp.ones((2, 4), jnp.float32)
 _RNN = layers.RNN(cell=layers.GRUCell.init(**_CELL))
 _SEQUENCES = {"inputs": jnp.ones((2, 5, 4)), "sequence_length": jnp.array([2, 3])}
@@ -28,6 +37,47 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "BasicLSTMCell.init": (layers.BasicLSTMCell.init, _CELL),
     "LSTMCell.init": (layers.LSTMCell.init, _CELL),
     "LSTMCell": (layers.LSTMCell.init(**_CELL).zero_state, {"batch_size": 2}),
+    "UGRNNCell.init": (layers.UGRNNCell.init, _CELL),
+    "IntersectionRNNCell.init": (layers.IntersectionRNNCell.init, {**_CELL, "num_in_proj": 3}),
+    "NASCell.init": (layers.NASCell.init, _CELL),
+    "SRUCell.init": (layers.SRUCell.init, _CELL),
+    "PhasedLSTMCell.init": (layers.PhasedLSTMCell.init, _CELL),
+    "ConvLSTMCell.init": (layers.ConvLSTMCell.init, _CONV_CELL),
+    "ConvLSTMCell": (layers.ConvLSTMCell.init(**_CONV_CELL).zero_state, {"batch_size": 2}),
+    "TimeFreqLSTMCell.init": (layers.TimeFreqLSTMCell.init, {**_CELL, "feature_size": 2}),
+    "GridLSTMCell.init": (layers.GridLSTMCell.init, _GRID_CELL),
+    "DropoutWrapper.init": (layers.DropoutWrapper.init, {"cell": _RNN.cell}),
+    "ResidualWrapper.init": (layers.ResidualWrapper.init, {"cell": _RNN.cell}),
+    "HighwayWrapper.init": (layers.HighwayWrapper.init, {"cell": _RNN.cell, "in_features": 3, "key": _KEY}),
+    "InputProjectionWrapper.init": (
+        layers.InputProjectionWrapper.init,
+        {"cell": _RNN.cell, "in_features": 3, "num_proj": 4, "key": _KEY},
+    ),
+    "OutputProjectionWrapper.init": (
+        layers.OutputProjectionWrapper.init,
+        {"cell": _RNN.cell, "output_size": 4, "key": _KEY},
+    ),
+    "EmbeddingWrapper.init": (
+        layers.EmbeddingWrapper.init,
+        {"cell": _RNN.cell, "embedding_classes": 3, "embedding_size": 4, "key": _KEY},
+    ),
+    "AttentionCellWrapper.init": (
+        layers.AttentionCellWrapper.init,
+        {"cell": _RNN.cell, "in_features": 4, "attn_length": 2, "key": _KEY},
+    ),
+    "LayerNormBasicLSTMCell.init": (layers.LayerNormBasicLSTMCell.init, _CELL),
+    "CoupledInputForgetGateLSTMCell.init": (layers.CoupledInputForgetGateLSTMCell.init, _CELL),
+    "LSTMBlockCell.init": (layers.LSTMBlockCell.init, _CELL),
+    "LSTMBlockCell": (layers.LSTMBlockCell.init(**_CELL).zero_state, {"batch_size": 2}),
+    "LSTMBlockFusedCell.init": (layers.LSTMBlockFusedCell.init, _CELL),
+    "LSTMBlockFusedCell": (
+        layers.LSTMBlockFusedCell.init(**_CELL).__call__,
+        {"inputs": jnp.ones((5, 2, 4)), "sequence_length": jnp.array([2, 3])},
+    ),
+    "GRUBlockCell.init": (layers.GRUBlockCell.init, _CELL),
+    "MultiRNNCell.init": (layers.MultiRNNCell.init, {**_CELL, "cell": layers.GRUCell, "num_units": (3, 4)}),
+    "RNN.init": (layers.RNN.init, {**_CELL, "cell": layers.GRUCell}),
+    "Bidirectional.init": (layers.Bidirectional.init, {**_CELL, "cell": layers.GRUCell}),
     "Dense.init": (layers.Dense.init, _DENSE),
     "Dense": (layers.Dense.init(**_DENSE).__call__, {"x": _INPUT}),
     "Conv.init": (layers.Conv.init, _CONV),

@@ -1,4 +1,4 @@
-"""CTC: the loss of 32 utterances of 200 frames, and decoding of 8 of 100 frames."""
+"""CTC: the loss and the alignment at three sizes, and decoding of 8 utterances of 100 frames."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ import optax
 import jnnops as nn
 from benchmarks.benchmark import Benchmark, Peer, integers, normal
 
-LABELS = 40
-FRAMES = 200
+# Rows, frames, classes and labels: characters, characters of long recordings, and pieces of words.
+SIZES = (32, 200, 100, 40), (8, 1000, 32, 120), (64, 50, 5000, 10)
 BATCH, TIME, CLASSES = 8, 100, 50
 
 
 def plain_ctc_loss(logits: jax.Array, labels: jax.Array, label_length: jax.Array, logit_length: jax.Array) -> jax.Array:
-    logit_paddings = jnp.arange(FRAMES) >= logit_length[:, None]
-    label_paddings = jnp.arange(LABELS) >= label_length[:, None]
+    logit_paddings = jnp.arange(logits.shape[0]) >= logit_length[:, None]
+    label_paddings = jnp.arange(labels.shape[1]) >= label_length[:, None]
     return optax.ctc_loss(jnp.swapaxes(logits, 0, 1), logit_paddings * 1.0, labels, label_paddings * 1.0)
 
 
 def tensorflow_ctc_loss(tf: Any, logits: Any, labels: Any, label_length: Any, logit_length: Any) -> Any:
     # sparse labels take TensorFlow to its C++ kernel, ten times faster than what it does with dense ones
-    places = tf.where(tf.sequence_mask(label_length, LABELS))
+    places = tf.where(tf.sequence_mask(label_length, labels.shape[1]))
     sparse = tf.SparseTensor(places, tf.gather_nd(labels, places), labels.shape)
     return tf.nn.ctc_loss(sparse, logits, None, logit_length, blank_index=0)
 
@@ -31,6 +31,49 @@ def tensorflow_ctc_loss(tf: Any, logits: Any, labels: Any, label_length: Any, lo
 def torch_ctc_loss(torch: Any, logits: Any, labels: Any, label_length: Any, logit_length: Any) -> Any:
     log_probabilities = torch.log_softmax(logits, -1)
     return torch.nn.functional.ctc_loss(log_probabilities, labels, logit_length, label_length, reduction="none")
+
+
+def transcripts(batch: int, frames: int, classes: int, labels: int) -> dict[str, np.ndarray]:
+    """Rows between half as long as they may be and as long."""
+    return {
+        "labels": integers(1, classes, batch, labels),
+        "label_length": integers(labels // 2, labels + 1, batch, seed=1),
+        "logit_length": integers(frames // 2, frames + 1, batch, seed=2),
+    }
+
+
+def loss_at(batch: int, frames: int, classes: int, labels: int) -> Benchmark:
+    return Benchmark(
+        "ctc_loss",
+        f"B{batch}_T{frames}_V{classes}_L{labels}",
+        arrays={"logits": normal(frames, batch, classes)},
+        constants=transcripts(batch, frames, classes, labels),
+        ours=lambda logits, labels, label_length, logit_length: nn.ctc_loss(labels, logits, label_length, logit_length),
+        plain=plain_ctc_loss,
+        tensorflow=Peer(tensorflow_ctc_loss),
+        torch=Peer(torch_ctc_loss),
+        # The gradient of the peers is the exponential of sums that grow with the frames, to 3,000 in 1,000 of them.
+        tolerance=5e-6 * frames,
+    )
+
+
+def alignment_at(batch: int, frames: int, classes: int, labels: int) -> Benchmark:
+    """Beside the loss, which sums over the paths of which the alignment is the best."""
+
+    def loss(logits: jax.Array, labels: jax.Array, label_length: jax.Array, logit_length: jax.Array) -> jax.Array:
+        return nn.ctc_loss(labels, logits, label_length, logit_length)
+
+    def alignment(logits: jax.Array, labels: jax.Array, label_length: jax.Array, logit_length: jax.Array) -> Any:
+        return nn.ctc_forced_alignment(labels, logits, label_length, logit_length).scores
+
+    return Benchmark(
+        "ctc_forced_alignment",
+        f"B{batch}_T{frames}_V{classes}_L{labels}",
+        constants={"logits": normal(frames, batch, classes), **transcripts(batch, frames, classes, labels)},
+        ours=alignment,
+        plain=loss,
+        differs=("plain",),
+    )
 
 
 def plain_greedy_decoder(inputs: jax.Array, sequence_length: jax.Array) -> tuple[jax.Array, ...]:
@@ -50,6 +93,33 @@ def tensorflow_greedy_decoder(tf: Any, inputs: Any, sequence_length: Any) -> Any
     return decoded.indices, decoded.values, score
 
 
+def plain_edit_distance(
+    hypothesis: jax.Array, truth: jax.Array, hypothesis_length: jax.Array, truth_length: jax.Array
+) -> jax.Array:
+    """A row of the table of distances in each step, by a cumulative minimum."""
+
+    def one(hypothesis: jax.Array, truth: jax.Array, lengths: tuple[jax.Array, jax.Array]) -> jax.Array:
+        places = jnp.arange(len(truth) + 1)
+
+        def step(row: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+            best = jnp.minimum(row[1:] + 1, row[:-1] + (truth != label))
+            row = jax.lax.cummin(jnp.concatenate([row[:1] + 1, best]) - places) + places
+            return row, row
+
+        rows = jnp.concatenate([places[None], jax.lax.scan(step, places, hypothesis)[1]])
+        return rows[lengths] / lengths[1]
+
+    return jax.vmap(one)(hypothesis, truth, (hypothesis_length, truth_length))
+
+
+def tensorflow_edit_distance(tf: Any, hypothesis: Any, truth: Any, hypothesis_length: Any, truth_length: Any) -> Any:
+    def sparse(labels: Any, length: Any) -> Any:
+        places = tf.where(tf.sequence_mask(length, labels.shape[1]))
+        return tf.SparseTensor(places, tf.gather_nd(labels, places), labels.shape)
+
+    return tf.edit_distance(sparse(hypothesis, hypothesis_length), sparse(truth, truth_length))
+
+
 def unpack_greedy_decoder(indices: Any, values: Any, score: Any) -> tuple[np.ndarray, ...]:
     decoded = np.full((BATCH, TIME), -1)
     decoded[tuple(indices.T)] = values
@@ -57,20 +127,20 @@ def unpack_greedy_decoder(indices: Any, values: Any, score: Any) -> tuple[np.nda
 
 
 BENCHMARKS = [
+    *(loss_at(*size) for size in SIZES),
+    *(alignment_at(*size) for size in SIZES),
     Benchmark(
-        "ctc_loss",
-        "B32_T200_V100_L40",
-        arrays={"logits": normal(FRAMES, 32, 100)},
+        "edit_distance",
+        "B32_L120",
         constants={
-            "labels": integers(1, 100, 32, LABELS),
-            "label_length": integers(LABELS // 2, LABELS + 1, 32, seed=1),
-            "logit_length": integers(FRAMES // 2, FRAMES + 1, 32, seed=2),
+            "hypothesis": integers(0, 50, 32, 120),
+            "truth": integers(0, 50, 32, 120, seed=1),
+            "hypothesis_length": integers(60, 121, 32, seed=2),
+            "truth_length": integers(60, 121, 32, seed=3),
         },
-        ours=lambda logits, labels, label_length, logit_length: nn.ctc_loss(labels, logits, label_length, logit_length),
-        plain=plain_ctc_loss,
-        tensorflow=Peer(tensorflow_ctc_loss),
-        torch=Peer(torch_ctc_loss),
-        tolerance=1e-3,  # the gradient is the exponential of sums near 1000
+        ours=lambda *arrays: nn.edit_distance(*arrays),
+        plain=plain_edit_distance,
+        tensorflow=Peer(tensorflow_edit_distance),
     ),
     Benchmark(
         "ctc_greedy_decoder",

@@ -30,7 +30,7 @@ def greedy(tf, inputs, sequence_length, **options):
     return dense[None], tf.reduce_sum(tf.cast(dense >= 0, tf.int32), 1)[None], scores
 
 
-BAD_LOSS = (
+BAD_TRANSCRIPT = (
     bad("`labels` must be of rank 2", labels=LABELS[0]),
     bad("`labels` must be an integer array", TypeError, labels=LABELS.astype(np.float32)),
     bad("`labels` must be an array, got None", labels=None),
@@ -44,13 +44,17 @@ BAD_LOSS = (
     bad("`logit_length` must be of rank 1", logit_length=7),
     bad(r"`logit_length` must have shape \(3,\)", logit_length=[7] * 4),
     bad("`logit_length` must be an integer array", TypeError, logit_length=[True, True, True]),
-    bad(r"`unique` must be a pair \(unique_labels, indices\) or None", unique=LABELS),
-    bad(r"`unique` must have shape \(3, 3\) \(twice that of `labels`\)", unique=(LABELS, LABELS[:2])),
-    bad("`unique` must be an integer array", TypeError, unique=(LABELS, LABELS / 2)),
     bad(r"`blank_index` must be in \[-4, 4\), got 4 for 4 classes", blank_index=4),
     bad(r"`blank_index` must be in \[-4, 4\), got -5", blank_index=-5),
     bad("`blank_index` must be a static integer", TypeError, blank_index=1.5),
     bad(r"`blank_index` must be in \[0, 0\)", logits=np.ones((7, 3, 0), np.float32)),
+)
+
+BAD_LOSS = (
+    *BAD_TRANSCRIPT,
+    bad(r"`unique` must be a pair \(unique_labels, indices\) or None", unique=LABELS),
+    bad(r"`unique` must have shape \(3, 3\) \(twice that of `labels`\)", unique=(LABELS, LABELS[:2])),
+    bad("`unique` must be an integer array", TypeError, unique=(LABELS, LABELS / 2)),
 )
 
 BAD_GREEDY = (
@@ -85,6 +89,23 @@ CASES = [
         label="batch-major-zero-infinity",
         oracle=loss_or_zero,
         oracle_dtype="float32",
+        batched=("labels", "logits", "label_length", "logit_length"),
+    ),
+    Case(
+        nn.ctc_forced_alignment,
+        dict(labels=LABELS, logits=LOGITS, label_length=LABEL_LENGTH, logit_length=LOGIT_LENGTH),
+        bad=BAD_TRANSCRIPT,
+    ),
+    Case(
+        nn.ctc_forced_alignment,
+        dict(
+            labels=LABELS - 1,
+            logits=np.swapaxes(LOGITS, 0, 1),
+            label_length=LABEL_LENGTH,
+            logit_length=LOGIT_LENGTH,
+        ),
+        dict(logits_time_major=False, blank_index=-1),
+        label="batch-major",
         batched=("labels", "logits", "label_length", "logit_length"),
     ),
     *(
