@@ -101,8 +101,8 @@ _ARGUMENTS: Mapping[str, str] = {
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
-    "use_peepholes training scale_after_normalization remat early_exit skip_connection trainable_ratio_on layer_norm use_peephole "
-    "share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
+    "use_peepholes training scale_after_normalization remat early_exit skip_connection trainable_ratio_on layer_norm "
+    "use_peephole share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
     "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",
     "precision": "precision",
