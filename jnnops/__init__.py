@@ -163,6 +163,7 @@ from jnnops.quantization import quantized_relu_x as quantized_relu_x
 from jnnops.quantization import requantization_range as requantization_range
 from jnnops.quantization import requantize as requantize
 from jnnops.recurrent import LinearCell as LinearCell
+from jnnops.recurrent import RawRNNResult as RawRNNResult
 from jnnops.recurrent import RNNCell as RNNCell
 from jnnops.recurrent import RNNResult as RNNResult
 from jnnops.recurrent import StackBidirectionalResult as StackBidirectionalResult
@@ -170,6 +171,7 @@ from jnnops.recurrent import StateSavingResult as StateSavingResult
 from jnnops.recurrent import StaticBidirectionalResult as StaticBidirectionalResult
 from jnnops.recurrent import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
 from jnnops.recurrent import dynamic_rnn as dynamic_rnn
+from jnnops.recurrent import raw_rnn as raw_rnn
 from jnnops.recurrent import stack_bidirectional_dynamic_rnn as stack_bidirectional_dynamic_rnn
 from jnnops.recurrent import stack_bidirectional_rnn as stack_bidirectional_rnn
 from jnnops.recurrent import static_bidirectional_rnn as static_bidirectional_rnn

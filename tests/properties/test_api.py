@@ -27,7 +27,6 @@ SYNONYMS = {
 # The names of `tf.nn`, `tf.nn.experimental` and `tf.compat.v1.nn` that are not in `jnnops`, and why.
 ABSENT = {
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays (docs/layers.rst)",
-    "raw_rnn": "not built yet: recurrent",
     "experimental": "a module, whose names are here",
     "rnn_cell": "a module, whose cells are in jnnops.layers",
 }
