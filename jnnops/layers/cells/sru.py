@@ -23,7 +23,8 @@ class SRUCell:
         h &= \sigma(r + b_r)\, \text{activation}(c') + (1 - \sigma(r + b_r))\, \hat x
 
     The new state is linear in the old one, so :func:`jnnops.dynamic_rnn` computes the matrix products of all steps as
-    one and runs the rest in parallel over time, by :meth:`linear_step`.
+    one and the rest for all steps at once, by :meth:`linear_step`. For a stack of them take layers ``RNN`` one after
+    another: a ``MultiRNNCell`` runs step by step.
 
     Attributes:
         kernel: ``[in_features, 4 num_units]``, columns in the order above.
