@@ -19,3 +19,4 @@ from jnnops.ctc.labels import collapse_repeated as collapse_repeated
 from jnnops.ctc.labels import ctc_unique_labels as ctc_unique_labels
 from jnnops.ctc.loss import ctc_loss as ctc_loss
 from jnnops.ctc.loss import ctc_loss_v2 as ctc_loss_v2
+from jnnops.ctc.loss_v1 import ctc_loss_v1 as ctc_loss_v1

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
@@ -23,6 +24,8 @@ from jnnops._types import Activation, Initializer, Key, Tree
 from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
+from jnnops.recurrent._gated import run_sequence
+from jnnops.recurrent._gates import LSTM, product, run_unmasked
 
 
 @serializable
@@ -132,6 +135,10 @@ class BasicLSTMCell:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
         return _lstm_step("BasicLSTMCell", cell, inputs, state)
+
+    def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
+        cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
+        return run_unmasked(cell, inputs, state, active, **options)
 
 
 @layer
@@ -262,6 +269,21 @@ class LSTMCell:
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         return _lstm_step("LSTMCell", self, inputs, state)
+
+    def _run_whole(
+        self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any
+    ) -> tuple[LSTMStateTuple, jax.Array] | None:
+        """All steps at once of the plain LSTM with tanh; None for any other."""
+        others = (self.w_i_diag, self.w_f_diag, self.w_o_diag, self.projection, self.cell_clip)
+        if any(other is not None for other in others) or self.activation is not tanh:
+            return None
+        cell, x, c, h = promote_step("LSTMCell", self, inputs=inputs, c=state[0], h=state[1])
+        kernel, recurrent_kernel = jnp.split(cell.kernel, [x.shape[-1]])
+        projected = product(x, kernel)
+        remembering = np.repeat([0.0, 0.0, cell.forget_bias, 0.0], cell.num_units)
+        projected += (cell.bias.astype(projected.dtype) + jnp.asarray(remembering, projected.dtype))[None, None]
+        outputs, states = run_sequence(LSTM, projected, [recurrent_kernel], [c, h], active, **options)
+        return LSTMStateTuple(*states), outputs
 
 
 def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:

@@ -18,6 +18,7 @@ from benchmarks.cases import (
     morphology,
     normalization,
     pooling,
+    quantization,
     recurrent,
 )
 
@@ -39,4 +40,5 @@ BENCHMARKS: list[Benchmark] = [
     *contrib_cells.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,
+    *quantization.BENCHMARKS,
 ]
