@@ -9,8 +9,9 @@ from jnnops._check import as_dtype, as_key, check_rank, check_shape, draw
 from jnnops._types import Activation, Initializer, Key
 from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, product
+from jnnops.layers.cells._gates import add_bias
 from jnnops.layers.cells._step import as_activation, as_sizes, promote_step, zero_state
+from jnnops.recurrent._gates import product
 
 
 @layer
