@@ -9,6 +9,7 @@ Where a prefix that has been dropped comes back, the beams that continue it must
 read from a *trie*, which has a node for each time that a beam was extended.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,9 @@ from jnnops._primitives.varying import vary_with
 
 NONE = -1  # no beam, node or label
 INF = float("inf")
+
+# ``scorer(state, label)`` returns the scores and the new states of ``[beams]`` labels after states ``[beams, ...]``.
+Scorer = Callable[[Any, jax.Array], tuple[jax.Array, Any]]
 
 
 @serializable
@@ -36,6 +40,8 @@ class Beams(NamedTuple):
         last: The last label.
         ancestor: The place of the beam whose prefix is the longest that begins this one.
         branch: The label that follows the ancestor's.
+        bonus: What the scorer said of the last label.
+        memory: The states of the scorer, a pytree of ``[batch, beam_width, ...]``.
     """
 
     total: jax.Array
@@ -46,6 +52,8 @@ class Beams(NamedTuple):
     last: jax.Array
     ancestor: jax.Array
     branch: jax.Array
+    bonus: jax.Array
+    memory: Any
 
 
 @serializable
@@ -117,6 +125,11 @@ class Grid(NamedTuple):
         return cls(tuple(blocks), start, columns, np.append(beams, beam), np.append(np.zeros_like(beams), column))
 
 
+def whole_grid(beam_width: int, classes: int) -> Grid:
+    """Every beam extended by every class, for scores that do not come with the likeliest labels first."""
+    return Grid.of([(0, beam_width, classes)])
+
+
 def staircase(beam_width: int, labels: int) -> Grid:
     """The extensions among which the best ``beam_width`` are if beams and labels come with the likeliest first.
 
@@ -165,8 +178,8 @@ def log_add(a: jax.Array, b: jax.Array) -> jax.Array:
     return larger + jnp.log1p(jnp.exp(difference))
 
 
-def empty_beams(batch: int, beam_width: int, dtype: Any) -> Beams:
-    """One beam, with the empty prefix."""
+def empty_beams(batch: int, beam_width: int, dtype: Any, memory: Any) -> Beams:
+    """One beam, with the empty prefix; ``memory`` is a pytree of ``[batch, ...]``."""
     shape = batch, beam_width
     certain = jnp.full(shape, -INF, dtype).at[:, 0].set(0)
     none = jnp.full(shape, NONE, jnp.int32)
@@ -179,6 +192,8 @@ def empty_beams(batch: int, beam_width: int, dtype: Any) -> Beams:
         last=none,
         ancestor=none,
         branch=none,
+        bonus=jnp.zeros(shape, dtype),
+        memory=jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], beam_width, axis=1), memory),
     )
 
 
@@ -188,7 +203,7 @@ def empty_trie(batch: int, beam_width: int, max_time: int) -> Trie:
     return Trie(none, none)
 
 
-def make_frames(logits: jax.Array, real: jax.Array, blank_index: int, grid: Grid) -> Frame:
+def make_frames(logits: jax.Array, real: jax.Array, blank_index: int, grid: Grid, *, sort: bool) -> Frame:
     """Prepares all frames.
 
     Args:
@@ -196,13 +211,18 @@ def make_frames(logits: jax.Array, real: jax.Array, blank_index: int, grid: Grid
         real: ``[time, batch]``.
         blank_index: The class of the blank.
         grid: The extensions.
+        sort: Whether the likeliest labels are tried first, rather than all classes in order.
     """
     time, batch, classes = logits.shape
     logits = logits.reshape(time * batch, classes)  # of two axes, for which there is a fast selection on CPU
     normalizer = jax.nn.logsumexp(logits, axis=1, keepdims=True)
     log_probability = jnp.where(normalizer == -INF, -INF, logits - normalizer)
-    of_tried, tried = lax.top_k(log_probability.at[:, blank_index].set(-INF), grid.tried)
-    column = put(jnp.full_like(logits, classes, jnp.int32), tried, jnp.arange(grid.tried, dtype=jnp.int32)[None])
+    of_tried = log_probability.at[:, blank_index].set(-INF)
+    places = jnp.arange(classes, dtype=jnp.int32)[None]
+    tried = column = jnp.broadcast_to(places, logits.shape)
+    if sort:
+        of_tried, tried = lax.top_k(of_tried, grid.tried)
+        column = put(jnp.full_like(column, classes), tried, places[:, : grid.tried])
     blank = log_probability[:, blank_index, None]
     parts = log_probability, blank, tried, of_tried, column, real.reshape(-1, 1)
     return Frame(*(part.reshape(time, batch, part.shape[1]) for part in parts))
@@ -213,31 +233,33 @@ def is_proper(frames: Frame) -> jax.Array:
     return ~frames.real[:, :, 0] | ~jnp.any(jnp.isnan(frames.log_probability), axis=2)
 
 
-def search(beams: Beams, trie: Trie, start: jax.Array, frames: Frame, grid: Grid) -> Any:
+def search(beams: Beams, trie: Trie, start: jax.Array, frames: Frame, grid: Grid, scorer: Scorer | None) -> Any:
     """Advances by frames, of which the first is number ``start``; returns the beams and the trie."""
     beam_width = beams.total.shape[1]
 
     def step(carry: tuple[Beams, Trie, jax.Array], frame: Frame) -> tuple[tuple[Beams, Trie, jax.Array], None]:
         beams, trie, number = carry
-        new, nodes = advance(beams, trie, number * beam_width, frame, grid)
+        new, nodes = advance(beams, trie, number * beam_width, frame, grid, scorer)
         beams = jax.tree.map(lambda new, old: jnp.where(_like(frame.real, old), new, old), new, beams)
         trie = Trie(
             *(lax.dynamic_update_slice_in_dim(a, b, number * beam_width, 1) for a, b in zip(trie, nodes, strict=True))
         )
         return (beams, trie, number + 1), None
 
-    carry = vary_with((beams, trie, start), frames)
+    carry = vary_with((beams, trie, start), frames, scorer)
     (beams, trie, _), _ = lax.scan(step, carry, frames)
     return beams, trie
 
 
-def advance(beams: Beams, trie: Trie, first_node: jax.Array, frame: Frame, grid: Grid) -> tuple[Beams, Trie]:
+def advance(
+    beams: Beams, trie: Trie, first_node: jax.Array, frame: Frame, grid: Grid, scorer: Scorer | None
+) -> tuple[Beams, Trie]:
     """The beams after a frame, and the nodes that it makes, ``[batch, beam_width]``."""
     beam_width = beams.total.shape[1]
     order = jnp.arange(beam_width, dtype=jnp.int32)[None]
     family = find_family(beams, frame, grid)
     blank, label = stay(beams, frame, family)
-    candidates = jnp.concatenate([log_add(blank, label), *extend(beams, frame, grid)], axis=1)
+    candidates = jnp.concatenate([log_add(blank, label), *extend(beams, frame, grid, scorer)], axis=1)
     is_parent = family.gap == 1
     candidates = put(
         candidates, jnp.where(is_parent, family.place, grid.size), jnp.full((1, 1), -INF, candidates.dtype)
@@ -265,7 +287,11 @@ def advance(beams: Beams, trie: Trie, first_node: jax.Array, frame: Frame, grid:
         last=jnp.where(extended, added, take(beams.last, beam)),
         ancestor=jnp.where(alive, jnp.where(has_parent, take(survivor, beam), ancestor), NONE),
         branch=jnp.where(has_parent, added, branch),
+        bonus=beams.bonus,
+        memory=beams.memory,
     )
+    if scorer is not None:
+        new = remember(new, beam, extended, scorer)
     return new, Trie(parent, added)
 
 
@@ -297,12 +323,12 @@ def stay(beams: Beams, frame: Frame, family: Family) -> tuple[jax.Array, jax.Arr
     """The log-probabilities of each prefix as it is: of the paths that end in a blank and of those in the label."""
     repeats = beams.last == take(beams.last, family.ancestor)
     of_parent = jnp.where(repeats, take(beams.blank, family.ancestor), take(beams.total, family.ancestor))
-    arriving = jnp.where(family.gap == 1, of_parent, -INF)
+    arriving = jnp.where(family.gap == 1, of_parent + beams.bonus, -INF)
     of_last = take(frame.log_probability, jnp.maximum(beams.last, 0))
     return beams.total + frame.blank, log_add(beams.label, arriving) + of_last
 
 
-def extend(beams: Beams, frame: Frame, grid: Grid) -> list[jax.Array]:
+def extend(beams: Beams, frame: Frame, grid: Grid, scorer: Scorer | None) -> list[jax.Array]:
     """The log-probabilities of the extensions."""
     batch = beams.total.shape[0]
     blocks: list[jax.Array] = []
@@ -311,6 +337,8 @@ def extend(beams: Beams, frame: Frame, grid: Grid) -> list[jax.Array]:
         repeats = beams.last[:, rows, None] == frame.tried[:, None, :columns]
         before = jnp.where(repeats, beams.blank[:, rows, None], beams.total[:, rows, None])
         extensions = before + frame.of_tried[:, None, :columns]
+        if scorer is not None:
+            extensions += score_all(beams, columns, scorer)
         blocks.append(extensions.reshape(batch, count * columns))
     return blocks
 
@@ -360,6 +388,30 @@ def climb(trie: Trie, node: jax.Array, hops: jax.Array) -> jax.Array:
     return lax.while_loop(lambda carry: jnp.any(carry[1] > 0), up, vary_with((node, hops), trie))[0]
 
 
+def score_all(beams: Beams, classes: int, scorer: Scorer) -> jax.Array:
+    """What the scorer says of each beam's extension by each class, ``[batch, beam_width, classes]``."""
+    batch, beam_width = beams.total.shape
+    memory = _merge(beams.memory)
+
+    def score(label: jax.Array) -> jax.Array:
+        return scorer(memory, jnp.full((batch * beam_width,), label))[0]
+
+    scores = jax.vmap(score, out_axes=1)(jnp.arange(classes, dtype=jnp.int32))
+    return scores.reshape(batch, beam_width, classes).astype(beams.total.dtype)
+
+
+def remember(new: Beams, beam: jax.Array, extended: jax.Array, scorer: Scorer) -> Beams:
+    """Gives the new beams what the scorer said of them and its states: ``new`` has those of the old ones."""
+    bonus, memory = take(new.bonus, beam), jax.tree.map(lambda leaf: take(leaf, beam), new.memory)
+    score, after = scorer(_merge(memory), jnp.maximum(new.last, 0).reshape(-1))
+    bonus = jnp.where(extended, score.reshape(beam.shape).astype(bonus.dtype), bonus)
+
+    def choose(after: jax.Array, before: jax.Array) -> jax.Array:
+        return jnp.where(_like(extended, before), after.reshape(before.shape), before)
+
+    return new._replace(bonus=bonus, memory=jax.tree.map(choose, after, memory))
+
+
 def trace(beams: Beams, trie: Trie, top_paths: int, max_time: int) -> jax.Array:
     """The labels of the first prefixes, ``[batch, top_paths, max_time]``, then -1."""
 
@@ -377,3 +429,8 @@ def trace(beams: Beams, trie: Trie, top_paths: int, max_time: int) -> jax.Array:
 def _like(condition: jax.Array, array: jax.Array) -> jax.Array:
     """The condition with axes of size 1 behind, up to the rank of ``array``."""
     return condition.reshape(condition.shape + (1,) * (array.ndim - condition.ndim))
+
+
+def _merge(memory: Any) -> Any:
+    """The states of the scorer as those of one batch of beams, ``[batch * beam_width, ...]``."""
+    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), memory)

@@ -1,12 +1,13 @@
 """The beam search decoder."""
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from jnnops._check import accumulation_dtype, as_float_array, as_size, as_static_bool
+from jnnops._check import accumulation_dtype, as_array, as_float_array, as_size, as_static_bool, check_callable
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops.ctc import _search as search
 from jnnops.ctc._arguments import canonical_blank, is_real
@@ -21,6 +22,8 @@ def ctc_beam_search_decoder(
     *,
     blank_index: int | None = None,
     merge_repeated: bool = False,
+    scorer: search.Scorer | None = None,
+    initial_state: Any = None,
 ) -> CTCDecoded:
     r"""Decodes by a beam search over what the paths spell: the likeliest labels, unless they fell out of the beam.
 
@@ -42,6 +45,14 @@ def ctc_beam_search_decoder(
         blank_index: The class of the blank; the last one unless given.
         merge_repeated: Whether labels that repeat in a returned path count once: ``aab`` becomes ``ab``, with the score
             of ``aab``. What the option is good for is not known; TensorFlow 1 had it on by default.
+        scorer: A language model, ``scorer(state, label) -> (log_score, new_state)``, of which each prefix carries a
+            state. ``label`` is ``[beams]``, int32, and so is ``log_score``, floating point, which is added where a
+            prefix is extended by the label; minus infinity forbids it. The states are a pytree of ``[beams, ...]``.
+            Many prefixes, of all rows, are scored in one call, each with any label, the blank included, for which the
+            score does not matter. A pytree of arrays that can be called is compiled once for all calls with the same
+            shapes; a function is traced again by each call outside ``jit``. The time then grows with the number of
+            classes, all of which are tried.
+        initial_state: The state of the empty prefix, a pytree of ``[batch, ...]``.
 
     Returns:
         ``(decoded, lengths, scores)``, see :class:`CTCDecoded`: ``decoded`` is ``[top_paths, batch, max_time]``,
@@ -54,7 +65,8 @@ def ctc_beam_search_decoder(
     Raises:
         ValueError: If a shape does not fit the others, ``blank_index`` is out of range, ``beam_width`` is not positive
             or ``top_paths`` is not in ``[1, beam_width]``.
-        TypeError: If ``inputs`` is not floating point or ``sequence_length`` not integer.
+        TypeError: If ``inputs`` is not floating point, ``sequence_length`` not integer, ``scorer`` cannot be called or
+            it returns a score or state of another kind than described.
 
     Note:
         TensorFlow returns sparse matrices, which :meth:`CTCDecoded.to_sparse` makes. With fewer prefixes than
@@ -72,6 +84,16 @@ def ctc_beam_search_decoder(
         >>> result.scores.round(2)  # the logarithms of 0.64 and 0.36
         Array([[-0.45, -1.02]], dtype=float32)
 
+        A bigram, whose state is the label before:
+
+        >>> bigram = jnp.log(jnp.array([[0.1, 0.9], [0.5, 0.5]]))  # 1 mostly follows 0
+        >>> def scorer(state, label):
+        ...     return bigram[state, jnp.minimum(label, 1)], label
+        >>> logits = jnp.zeros((3, 1, 3))
+        >>> result = nn.ctc_beam_search_decoder(logits, [3], 8, scorer=scorer, initial_state=jnp.zeros(1, jnp.int32))
+        >>> result.decoded[0, 0]
+        Array([ 1, -1, -1], dtype=int32)
+
     References:
         ``tf.nn.ctc_beam_search_decoder``; ``tf.compat.v1.nn.ctc_beam_search_decoder_v2`` is the same function. Graves
         and Jaitly, "Towards End-to-End Speech Recognition with Recurrent Neural Networks", 2014, algorithm 1.
@@ -83,9 +105,13 @@ def ctc_beam_search_decoder(
     top_paths = as_size(op, "top_paths", top_paths)
     if top_paths > beam_width:
         raise ValueError(f"{op}: `top_paths` must be at most `beam_width`, {beam_width}, got {top_paths}")
-    return _ctc_beam_search_decoder(
+    check_scorer(op, scorer, initial_state, inputs.shape[1])
+    compilable = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(scorer))
+    return (_jitted_decode if compilable else _decode)(
         inputs,
         sequence_length,
+        scorer,
+        jax.tree.map(jnp.asarray, initial_state),
         beam_width=beam_width,
         top_paths=top_paths,
         blank_index=canonical_blank(op, -1 if blank_index is None else blank_index, inputs.shape[2]),
@@ -96,10 +122,33 @@ def ctc_beam_search_decoder(
 ctc_beam_search_decoder_v2 = ctc_beam_search_decoder
 
 
-@functools.partial(jax.jit, static_argnames=("beam_width", "top_paths", "blank_index", "merge_repeated"))
-def _ctc_beam_search_decoder(
+def check_scorer(op: str, scorer: search.Scorer | None, initial_state: Any, batch: int) -> None:
+    """Raises unless the scorer can be called with the state and returns what it must."""
+    if scorer is None:
+        return
+    check_callable(op, "scorer", scorer, "scorer(state, label)")
+    state = jax.tree.map(lambda leaf: as_array(op, "initial_state", leaf), initial_state)
+    for leaf in jax.tree.leaves(state):
+        if leaf.shape[:1] != (batch,):
+            raise ValueError(
+                f"{op}: `initial_state` must have shapes [{batch}, ...] (one for each row), got {leaf.shape}"
+            )
+    result = jax.eval_shape(scorer, state, jax.ShapeDtypeStruct((batch,), jnp.int32))
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{op}: `scorer` must return (log_score, new_state), got {type(result).__name__}")
+    score, after = result
+    if getattr(score, "shape", None) != (batch,) or not jnp.issubdtype(score.dtype, jnp.floating):
+        raise TypeError(f"{op}: `scorer` must return floating point scores [beams], got {score} for [{batch}] labels")
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree) for tree in (state, after)]
+    if kinds[0] != kinds[1]:
+        raise TypeError(f"{op}: `scorer` must return a state as it was given, {kinds[0]}, got {kinds[1]}")
+
+
+def _decode(
     inputs: jax.Array,
     sequence_length: jax.Array,
+    scorer: search.Scorer | None,
+    initial_state: Any,
     *,
     beam_width: int,
     top_paths: int,
@@ -112,12 +161,13 @@ def _ctc_beam_search_decoder(
     sequence_length, valid = checked_lengths("ctc_beam_search_decoder", "sequence_length", sequence_length, time)
     real = is_real(time, jnp.where(valid, sequence_length, 0).astype(jnp.int32))
 
-    grid = search.staircase(beam_width, max(classes - 1, 1))
-    frames = search.make_frames(inputs, real, blank_index, grid)
+    plain = scorer is None
+    grid = search.staircase(beam_width, max(classes - 1, 1)) if plain else search.whole_grid(beam_width, classes)
+    frames = search.make_frames(inputs, real, blank_index, grid, sort=plain)
     valid &= jnp.all(search.is_proper(frames), axis=0)
-    beams = search.empty_beams(batch, beam_width, inputs.dtype)
+    beams = search.empty_beams(batch, beam_width, inputs.dtype, initial_state)
     trie = search.empty_trie(batch, beam_width, time)
-    beams, trie = search.search(beams, trie, jnp.zeros((), jnp.int32), frames, grid)
+    beams, trie = search.search(beams, trie, jnp.zeros((), jnp.int32), frames, grid, scorer)
 
     decoded = search.trace(beams, trie, top_paths, time)
     lengths, scores = beams.length[:, :top_paths], beams.total[:, :top_paths]
@@ -127,3 +177,6 @@ def _ctc_beam_search_decoder(
         decoded, lengths = merge_repeats(decoded)
     scores = jnp.where(valid[:, None], scores, jnp.nan).astype(dtype)
     return CTCDecoded(jnp.swapaxes(decoded, 0, 1), lengths.T, scores)
+
+
+_jitted_decode = jax.jit(_decode, static_argnames=("beam_width", "top_paths", "blank_index", "merge_repeated"))

@@ -121,7 +121,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "ratios": "pooling_ratio",
     # What is a pytree, a path, or has tests of its own below `rooms`.
     "good for nothing": "params sp_ids sp_weights embedding_weights sparse_ids sparse_weights default_id state shift "
-    "initial_state initial_state_fw initial_state_bw axis_name vocab_file unigrams table options",
+    "scorer initial_state initial_state_fw initial_state_bw axis_name vocab_file unigrams table options",
 }
 _KIND = {name: kind for kind, names in _ARGUMENTS.items() for name in names.split()}
 # Where an argument is of another kind than those of the same name.

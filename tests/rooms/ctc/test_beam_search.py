@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
@@ -138,6 +139,57 @@ class TestPaths:
         plain = nn.ctc_beam_search_decoder(logits, lengths, 80, 2)
         assert (np.asarray(plain.lengths) > np.asarray(ours.lengths)).any()
         np.testing.assert_array_equal(plain.scores, ours.scores)
+
+
+class TestScorer:
+    LOGITS = drawn("plain", 5, 9, 4, 4)
+    LENGTHS = np.array([9, 9, 7, 4])
+    TRIGRAM = np.random.default_rng(6).standard_normal((4, 4, 4)).astype(np.float32)
+    TRIGRAM[1, 2, 0] = -INF
+
+    @pytest.mark.parametrize("beam_width", [1, 5, 30])
+    def test_paths_are_those_of_plain_python(self, beam_width):
+        trigram = jnp.asarray(self.TRIGRAM)
+
+        def scorer(state, label):
+            first, second = state["labels"]
+            return trigram[first, second, label], {"labels": (second, label), "unused": state["unused"]}
+
+        def score(prefix, label):
+            first, second = (0, 1, *prefix)[-2:]
+            return float(self.TRIGRAM[first, second, label])
+
+        state = {"labels": (jnp.zeros(4, jnp.int32), jnp.ones(4, jnp.int32)), "unused": jnp.zeros((4, 2))}
+        result = nn.ctc_beam_search_decoder(
+            self.LOGITS, self.LENGTHS, beam_width, min(beam_width, 3), scorer=scorer, initial_state=state
+        )
+        for row in range(4):
+            expected = prefix_search(self.LOGITS[: self.LENGTHS[row], row], beam_width, score=score)
+            assert_same(*found(result, row), expected[: min(beam_width, 3)])
+
+    @pytest.mark.parametrize(
+        ("scorer", "state", "error", "message"),
+        [
+            (3, None, TypeError, r"`scorer` must be callable as scorer\(state, label\)"),
+            (lambda state, label: label, None, TypeError, r"`scorer` must return \(log_score, new_state\)"),
+            (lambda state, label: (label, state), None, TypeError, "`scorer` must return floating point scores"),
+            (
+                lambda state, label: (jnp.float32(label), label),
+                None,
+                TypeError,
+                "`scorer` must return a state as it was given",
+            ),
+            (
+                lambda state, label: (state, state),
+                np.zeros(3, np.float32),
+                ValueError,
+                r"`initial_state` must have shapes",
+            ),
+        ],
+    )
+    def test_bad_ones_are_refused(self, scorer, state, error, message):
+        with pytest.raises(error, match=message):
+            nn.ctc_beam_search_decoder(self.LOGITS, self.LENGTHS, 4, scorer=scorer, initial_state=state)
 
 
 class TestEdges:
