@@ -223,14 +223,14 @@ def generate(model: LanguageModel, tokens: jax.Array, never: jax.Array, key: jax
     """Continues texts ``[batch, time]`` by ``length`` tokens, none of them ``never``: ``[batch, length]``."""
     hidden, memory = model(tokens, model.no_memory(len(tokens)))
 
-    def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
-        hidden, memory = carry  # hidden: [batch, UNITS]
-        logits = nn.xw_plus_b(hidden, model.classes.T, model.biases).at[:, never].set(-jnp.inf)
-        tokens = jax.random.categorical(key, logits / TEMPERATURE)
-        hidden, memory = model(tokens[:, None], memory)
-        return (hidden[:, -1], memory), tokens
+    def write(time: jax.Array, output: Any, state: Any, last: Any) -> tuple[Any, ...]:
+        output, state = (hidden[:, -1], memory) if output is None else (output, state)
+        logits = nn.xw_plus_b(output, model.classes.T, model.biases).at[:, never].set(-jnp.inf)
+        written = jax.random.categorical(jax.random.fold_in(key, time), logits / TEMPERATURE)
+        emitted = jnp.zeros((), written.dtype) if last is None else last  # at first: what each step will emit
+        return jnp.zeros(len(written), bool), model.embedding(written), state, emitted, written
 
-    _, generated = jax.lax.scan(step, (hidden[:, -1], memory), jax.random.split(key, length))
+    generated = nn.raw_rnn(model.recurrent.cell, write, max_steps=length).outputs
     return generated.T
 
 

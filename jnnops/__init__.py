@@ -75,9 +75,12 @@ from jnnops.ctc import CTCDecoded as CTCDecoded
 from jnnops.ctc import CTCUniqueLabels as CTCUniqueLabels
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
 from jnnops.ctc import collapse_repeated as collapse_repeated
+from jnnops.ctc import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
+from jnnops.ctc import ctc_loss_v1 as ctc_loss_v1
 from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2
 from jnnops.ctc import ctc_unique_labels as ctc_unique_labels
 from jnnops.ctc import edit_distance as edit_distance
@@ -160,6 +163,7 @@ from jnnops.quantization import quantized_relu_x as quantized_relu_x
 from jnnops.quantization import requantization_range as requantization_range
 from jnnops.quantization import requantize as requantize
 from jnnops.recurrent import LinearCell as LinearCell
+from jnnops.recurrent import RawRNNResult as RawRNNResult
 from jnnops.recurrent import RNNCell as RNNCell
 from jnnops.recurrent import RNNResult as RNNResult
 from jnnops.recurrent import StackBidirectionalResult as StackBidirectionalResult
@@ -167,6 +171,7 @@ from jnnops.recurrent import StateSavingResult as StateSavingResult
 from jnnops.recurrent import StaticBidirectionalResult as StaticBidirectionalResult
 from jnnops.recurrent import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
 from jnnops.recurrent import dynamic_rnn as dynamic_rnn
+from jnnops.recurrent import raw_rnn as raw_rnn
 from jnnops.recurrent import stack_bidirectional_dynamic_rnn as stack_bidirectional_dynamic_rnn
 from jnnops.recurrent import stack_bidirectional_rnn as stack_bidirectional_rnn
 from jnnops.recurrent import static_bidirectional_rnn as static_bidirectional_rnn

@@ -16,6 +16,8 @@ from jnnops.recurrent.cell import RNNCell as RNNCell
 from jnnops.recurrent.dynamic import RNNResult as RNNResult
 from jnnops.recurrent.dynamic import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn
 from jnnops.recurrent.dynamic import dynamic_rnn as dynamic_rnn
+from jnnops.recurrent.raw import RawRNNResult as RawRNNResult
+from jnnops.recurrent.raw import raw_rnn as raw_rnn
 from jnnops.recurrent.stacked import StackBidirectionalResult as StackBidirectionalResult
 from jnnops.recurrent.stacked import stack_bidirectional_dynamic_rnn as stack_bidirectional_dynamic_rnn
 from jnnops.recurrent.stacked import stack_bidirectional_rnn as stack_bidirectional_rnn

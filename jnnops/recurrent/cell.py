@@ -123,7 +123,7 @@ def _value_with_gradient_of_jvp(primals: Any, tangents: Any) -> tuple[jax.Array,
     return _value_with_gradient_of(value, wide), tangents[1].astype(value.dtype)
 
 
-def check_cell(op: str, argument: str, cell: RNNCell) -> None:
+def check_cell(op: str, argument: str, cell: Any) -> None:
     """Raises unless ``cell`` is an object that can be called as a cell is."""
     if isinstance(cell, type) or not callable(cell):
         given = f"the class {cell.__name__}, not a cell of it" if isinstance(cell, type) else type(cell).__name__

@@ -172,7 +172,7 @@ def run_cell(
             raise TypeError(f"{op}: `{argument}` {message}, got {type(cell).__name__}")
         dtype = _floating_dtype(op, inputs) if dtype is None else dtype
         initial_state = cell.zero_state(batch, dtype)
-    state = _as_state(op, f"initial_state{direction}", initial_state, batch)
+    state = as_state(op, f"initial_state{direction}", initial_state, batch)
 
     # Outside of `jit` a `lax.scan` over a new function is compiled anew in every call, which takes several times as
     # long as to run it (docs/lowerings.rst, "Recurrent networks").
@@ -210,7 +210,7 @@ def _as_inputs(op: str, inputs: Tree, time_major: bool) -> tuple[Tree, int, int]
     return (inputs, second, first) if time_major else (inputs, first, second)
 
 
-def _as_state(op: str, argument: str, state: Tree, batch: int) -> Tree:
+def as_state(op: str, argument: str, state: Tree, batch: int) -> Tree:
     """Converts and checks the first state."""
     state = as_arrays(op, argument, state)
     for leaf in jax.tree.leaves(state):
@@ -250,9 +250,9 @@ def _scan(
             # Masking the inputs keeps NaN in the padding out of the gradients, where a mask of the results is
             # too late: 0 * NaN is NaN.
             active = step < lengths
-            output, new_state = advance(_zero_rows(active, inputs), state)
-            output = _zero_rows(active, output)
-            new_state = jax.tree.map(functools.partial(_select_rows, active), new_state, state)
+            output, new_state = advance(zero_rows(active, inputs), state)
+            output = zero_rows(active, output)
+            new_state = jax.tree.map(functools.partial(select_rows, active), new_state, state)
         return new_state, output
 
     if is_linear(cell) and time != 0 and not remat:
@@ -278,26 +278,26 @@ def _run_linearly(
     active = None
     if lengths is not None:
         active = jnp.arange(time, dtype=jnp.int32)[:, None] < lengths[None]
-        inputs = jax.vmap(_zero_rows)(active, inputs)
+        inputs = jax.vmap(zero_rows)(active, inputs)
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
     trace = functools.partial(jax.eval_shape, functools.partial(step_linearly, op, argument, cell), first)
     state = promote_state(op, argument, trace, state)
     outputs, last = run_linearly(
         lambda inputs: linear_step(op, argument, cell, inputs, state), inputs, active, state, reverse="_bw" in direction
     )
-    outputs = outputs if active is None else jax.vmap(_zero_rows)(active, outputs)
+    outputs = outputs if active is None else jax.vmap(zero_rows)(active, outputs)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), last)
 
 
 _jitted_scan = jax.jit(_scan, static_argnames=("op", "direction", "time_major", "unroll", "remat"))
 
 
-def _zero_rows(keep: jax.Array, tree: Tree) -> Tree:
+def zero_rows(keep: jax.Array, tree: Tree) -> Tree:
     """Zeros the rows of every array where ``keep``, ``[batch]``, is False."""
-    return jax.tree.map(lambda leaf: _select_rows(keep, leaf, jnp.zeros_like(leaf)), tree)
+    return jax.tree.map(lambda leaf: select_rows(keep, leaf, jnp.zeros_like(leaf)), tree)
 
 
-def _select_rows(condition: jax.Array, if_true: jax.Array, if_false: jax.Array) -> jax.Array:
+def select_rows(condition: jax.Array, if_true: jax.Array, if_false: jax.Array) -> jax.Array:
     """Chooses between the rows of two arrays by a condition of shape ``[batch]``; a scalar is always ``if_true``."""
     if if_true.ndim == 0:
         return if_true

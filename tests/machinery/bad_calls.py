@@ -53,6 +53,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "function": (None, 3, "tanh", [], {}),
     "initializer": (None, 3, "zeros", [], jax.nn.initializers.glorot_uniform, lambda *_: jnp.zeros(7), lambda: 0),
     "cell": (None, 3, "cell", [], {}, dict),
+    "loop function": (None, 3, "loop", [], {}, lambda *_: None, lambda *_: (1, 2), lambda *_: (1,) * 5),
     "cells": (None, 3, "cells", {}, [], [3], [None], [dict], np.ones(2), _OBJECT),
     "pair": ("ab", 3, [], {}, (1, 2, 3), _OBJECT),
     "states or None": ("ab", 3, {}, [], [1, 2, 3], np.ones(1), _OBJECT),
@@ -61,6 +62,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "quantized": (*_NO_ARRAYS, 1.5, 1j, np.ones(3), np.array([2**40]), np.ones(3, np.uint32), np.ones(3, bool)),
     "quantized dtype": ("banana", "", 3, _OBJECT, [], np.ones(2), "str", object, "int64", "float32", bool, None),
     "bits": (None, *_NO_INTS, 0, 99, [8]),
+    "sparse": (None, *_NO_NUMBERS, 3, (1, 2), [[1, 2]], np.ones((2, 2), np.int32)),
     "good for nothing": (),
 }  # fmt: skip
 
@@ -92,16 +94,17 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
-    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size",
-    "size from 0": "depth_radius steps batch_size global_batch_size",
+    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size beam_width top_paths",
+    "size from 0": "max_steps depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
-    "boolean": "normalize narrow_range signed_input range_given "
+    "boolean": "normalize narrow_range signed_input range_given preprocess_collapse_repeated ctc_merge_repeated "
+    "ignore_longer_outputs_than_inputs "
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
-    "use_peepholes training scale_after_normalization remat skip_connection trainable_ratio_on layer_norm use_peephole "
-    "share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
+    "use_peepholes training scale_after_normalization remat early_exit skip_connection trainable_ratio_on layer_norm "
+    "use_peephole share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
     "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
     "dtype": "dtype output_dtype preferred_element_type",
     "precision": "precision",
@@ -110,6 +113,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "initializer": "kernel_init table_init",
     "cell": "cell cell_fw cell_bw",
     "cells": "cells_fw cells_bw",
+    "loop function": "loop_fn",
     "states or None": "initial_states_fw initial_states_bw",
     "saver": "state_saver",
     "name of state": "state_name",
@@ -130,6 +134,7 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "quantize_and_dequantize": {"input": "floats"},
         "collapse_repeated": {"labels": "integers"},
         "ctc_forced_alignment": {"labels": "integers"},
+        "ctc_loss_v1": {"labels": "sparse", "inputs": "floats"},
         "ctc_unique_labels": {"labels": "integers"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},

@@ -115,6 +115,15 @@ def assert_all_refused(name: str, function: Callable[..., Any], good: Mapping[st
 
 # Good calls of the ops whose cases make the arguments out of arrays.
 _OTHERS = {
+    "raw_rnn": {
+        "cell": _RNN.cell,
+        "loop_fn": lambda time, output, state, loop_state: (
+            (jnp.zeros(2, bool), _INPUT, jnp.ones((2, 3)), None, None)
+            if output is None
+            else (time > jnp.array([2, 3]), _INPUT, state, output, None)
+        ),
+        "max_steps": 3,
+    },
     "static_state_saving_rnn": {
         "cell": _RNN.cell,
         "inputs": [_INPUT],

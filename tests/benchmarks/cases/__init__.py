@@ -6,6 +6,7 @@ from benchmarks.cases import (
     backprop,
     candidate_sampling,
     classification,
+    contrib_cells,
     convolution,
     convolution_transpose,
     ctc,
@@ -17,6 +18,7 @@ from benchmarks.cases import (
     morphology,
     normalization,
     pooling,
+    quantization,
     recurrent,
 )
 
@@ -35,6 +37,8 @@ BENCHMARKS: list[Benchmark] = [
     *evaluation.BENCHMARKS,
     *embedding.BENCHMARKS,
     *recurrent.BENCHMARKS,
+    *contrib_cells.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,
+    *quantization.BENCHMARKS,
 ]
