@@ -131,8 +131,9 @@ class GRUCell:
         gates, recurrent_gates = jnp.split(cell.gate_kernel, [x.shape[-1]])
         candidate, recurrent_candidate = jnp.split(cell.candidate_kernel, [x.shape[-1]])
         projected = product(x, jnp.concatenate([gates, candidate], axis=1))
-        projected += jnp.concatenate([cell.gate_bias, cell.candidate_bias]).astype(projected.dtype)[None, None]
-        outputs, states = run_sequence(GRU, projected, [recurrent_gates, recurrent_candidate], [h], active, **options)
+        bias = jnp.concatenate([cell.gate_bias, cell.candidate_bias]).astype(projected.dtype)
+        weights = [recurrent_gates, recurrent_candidate, bias]
+        outputs, states = run_sequence(GRU, projected, weights, [h], active, **options)
         return states[0], outputs
 
 

@@ -277,8 +277,8 @@ class LSTMCell:
         kernel, recurrent_kernel = jnp.split(cell.kernel, [x.shape[-1]])
         projected = product(x, kernel)
         remembering = np.repeat([0.0, 0.0, cell.forget_bias, 0.0], cell.num_units)
-        projected += (cell.bias.astype(projected.dtype) + jnp.asarray(remembering, projected.dtype))[None, None]
-        outputs, states = run_sequence(LSTM, projected, [recurrent_kernel], [c, h], active, **options)
+        bias = cell.bias.astype(projected.dtype) + jnp.asarray(remembering, projected.dtype)
+        outputs, states = run_sequence(LSTM, projected, [recurrent_kernel, bias], [c, h], active, **options)
         return LSTMStateTuple(*states), outputs
 
 
