@@ -18,6 +18,7 @@ from benchmarks.cases import (
     normalization,
     pooling,
     recurrent,
+    recurrent_loops,
 )
 
 BENCHMARKS: list[Benchmark] = [
@@ -35,6 +36,7 @@ BENCHMARKS: list[Benchmark] = [
     *evaluation.BENCHMARKS,
     *embedding.BENCHMARKS,
     *recurrent.BENCHMARKS,
+    *recurrent_loops.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,
 ]
