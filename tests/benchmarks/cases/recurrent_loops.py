@@ -25,9 +25,16 @@ def gru(gate_kernel: jax.Array, candidate_kernel: jax.Array) -> layers.GRUCell:
     return layers.GRUCell(gate_kernel=gate_kernel, candidate_kernel=candidate_kernel, **biases)
 
 
+def scan(cell: Any, x: jax.Array) -> jax.Array:
+    def step(state: Any, x: jax.Array) -> Any:
+        output, state = cell(x, state)
+        return state, output
+
+    return jax.lax.scan(step, cell.zero_state(x.shape[1], x.dtype), x)[1]
+
+
 def plain_gru(x: jax.Array, *kernels: jax.Array) -> jax.Array:
-    cell = gru(*kernels)
-    return jax.lax.scan(lambda state, x: cell(x, state)[::-1], cell.zero_state(BATCH), x)[1]
+    return scan(gru(*kernels), x)
 
 
 def list_of_steps(x: jax.Array, *kernels: jax.Array) -> jax.Array:
@@ -84,8 +91,7 @@ def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def plain_linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    cell = Gated(kernel=kernel)
-    return jax.lax.scan(lambda state, x: cell(x, state)[::-1], cell.zero_state(x.shape[1], x.dtype), x)[1]
+    return scan(Gated(kernel=kernel), x)
 
 
 BENCHMARKS = [
