@@ -21,8 +21,12 @@ KERNELS = {
 
 def gru(gate_kernel: jax.Array, candidate_kernel: jax.Array) -> layers.GRUCell:
     units = candidate_kernel.shape[1]
-    biases = {"gate_bias": jnp.zeros(2 * units), "candidate_bias": jnp.zeros(units)}
-    return layers.GRUCell(gate_kernel=gate_kernel, candidate_kernel=candidate_kernel, **biases)
+    return layers.GRUCell(
+        gate_kernel=gate_kernel,
+        gate_bias=jnp.zeros(2 * units),
+        candidate_kernel=candidate_kernel,
+        candidate_bias=jnp.zeros(units),
+    )
 
 
 def scan(cell: Any, x: jax.Array) -> jax.Array:
