@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
+from shared.alignment import mark_labels
 from shared.experiment import Experiment
 from sklearn.datasets import load_digits
 
@@ -207,9 +208,12 @@ def character_error_rate(state: TrainState, lines: Lines) -> float:
 
 
 def draw(state: TrainState, lines: Lines, losses: list[float], title: str) -> Figure:
-    """Draws sample lines with what was read, the posteriors over time, and the loss."""
+    """Draws sample lines, what was read, where the digits stand, the posteriors over time, and the loss."""
     samples = 4
     decoded, posteriors = read(state.model, state.statistics, lines.images[:samples])
+    alignment = nn.ctc_forced_alignment(
+        lines.labels[:samples], jnp.log(posteriors), lines.lengths[:samples], frames(posteriors), blank_index=BLANK
+    )
     figure = Figure(figsize=(9, 13))
     axes = figure.subplots(2 * samples + 1, 1, height_ratios=[1, 1.6] * samples + [3])
     for i, found in enumerate(texts(decoded)):
@@ -217,6 +221,7 @@ def draw(state: TrainState, lines: Lines, losses: list[float], title: str) -> Fi
         image, heat = axes[2 * i], axes[2 * i + 1]
         image.imshow(lines.images[i, :, :, 0], cmap="gray_r", aspect="auto")
         image.set(xticks=[], yticks=[])
+        mark_labels(image, alignment, i, wanted, WIDTH / len(posteriors))
         image.set_title(f"read {''.join(map(str, found))}, written {wanted}", fontsize=10, loc="left")
         heat.imshow(posteriors[:, i].T, cmap="viridis", aspect="auto", vmin=0, vmax=1)
         heat.set(xticks=[], yticks=range(BLANK + 1), yticklabels=[*map(str, range(BLANK)), "blank"])

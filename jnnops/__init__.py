@@ -75,9 +75,12 @@ from jnnops.ctc import CTCDecoded as CTCDecoded
 from jnnops.ctc import CTCUniqueLabels as CTCUniqueLabels
 from jnnops.ctc import SparseTensorValue as SparseTensorValue
 from jnnops.ctc import collapse_repeated as collapse_repeated
+from jnnops.ctc import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc import ctc_forced_alignment as ctc_forced_alignment
 from jnnops.ctc import ctc_greedy_decoder as ctc_greedy_decoder
 from jnnops.ctc import ctc_loss as ctc_loss
+from jnnops.ctc import ctc_loss_v1 as ctc_loss_v1
 from jnnops.ctc import ctc_loss_v2 as ctc_loss_v2
 from jnnops.ctc import ctc_unique_labels as ctc_unique_labels
 from jnnops.ctc import edit_distance as edit_distance

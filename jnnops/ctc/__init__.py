@@ -9,6 +9,8 @@ others hold, even NaN, reaches no result and no gradient.
 
 from jnnops.ctc.alignment import CTCAlignment as CTCAlignment
 from jnnops.ctc.alignment import ctc_forced_alignment as ctc_forced_alignment
+from jnnops.ctc.beam import ctc_beam_search_decoder as ctc_beam_search_decoder
+from jnnops.ctc.beam import ctc_beam_search_decoder_v2 as ctc_beam_search_decoder_v2
 from jnnops.ctc.decoded import CTCDecoded as CTCDecoded
 from jnnops.ctc.decoded import SparseTensorValue as SparseTensorValue
 from jnnops.ctc.distance import edit_distance as edit_distance
@@ -19,3 +21,4 @@ from jnnops.ctc.labels import collapse_repeated as collapse_repeated
 from jnnops.ctc.labels import ctc_unique_labels as ctc_unique_labels
 from jnnops.ctc.loss import ctc_loss as ctc_loss
 from jnnops.ctc.loss import ctc_loss_v2 as ctc_loss_v2
+from jnnops.ctc.loss_v1 import ctc_loss_v1 as ctc_loss_v1

@@ -47,20 +47,22 @@ def _if(allowed: jax.Array, x: Scaled) -> Scaled:
     return x._replace(exponent=x.exponent + allowed)
 
 
-def _step_forward(states: States, skip: jax.Array) -> States:
+def _step_forward(states: States, skip: jax.Array, stays: bool) -> States:
     """Sums over the states that may precede each one: for a label itself, the blank or the label before it."""
     blank, label = states
     before = _pad_lanes(label, 1, 0)
     skipping = _if(skip, _lanes(before, None, -1))
-    return States(scaled.add(blank, before), scaled.add(label, _lanes(blank, None, -1), skipping))
+    staying = (label,) if stays else ()
+    return States(scaled.add(blank, before), scaled.add(*staying, _lanes(blank, None, -1), skipping))
 
 
-def _step_backward(states: States, skip_next: jax.Array) -> States:
+def _step_backward(states: States, skip_next: jax.Array, stays: bool) -> States:
     """Sums over the states that may follow each one: for a label itself, the blank or the label after it."""
     blank, label = states
     after = _pad_lanes(label, 0, 1)
     skipping = _if(skip_next, _lanes(after, 1, None))
-    return States(scaled.add(blank, after), scaled.add(label, _lanes(blank, 1, None), skipping))
+    staying = (label,) if stays else ()
+    return States(scaled.add(blank, after), scaled.add(*staying, _lanes(blank, 1, None), skipping))
 
 
 def _emit(states: States, emission: States) -> States:
@@ -82,18 +84,20 @@ class Lattice(NamedTuple):
             paths alone, so no step needs a mask.
         skip: Whether a label may follow the one before without a blank, ``[max_labels, batch]``, see :func:`_if`.
         label_length: ``[batch]``.
+        stays: Whether a label may last for several frames, as it does where CTC merges repeated classes.
     """
 
     emissions: States
     skip: jax.Array
     label_length: jax.Array
+    stays: bool
 
     def certain(self, blank_lane: jax.Array) -> States:
         """The states where each row is certain to be at one blank."""
         dtype = self.skip.dtype
         lanes = jnp.arange(self.skip.shape[0] + 1, dtype=jnp.int32)[:, None]
         states = States(scaled.where(lanes == blank_lane[None], dtype), scaled.zeros_like(self.skip))
-        return vary_with(states, self)
+        return vary_with(states, self.emissions, self.skip, self.label_length)
 
 
 def _scan(step: Callable[..., Any], states: States, frames: Any, *, reverse: bool = False) -> tuple[States, Any]:
@@ -110,7 +114,7 @@ def _scan(step: Callable[..., Any], states: States, frames: Any, *, reverse: boo
 
 def _likelihood(states: States, lattice: Lattice) -> Scaled:
     """The probability of the labels from the states at the last frame: at the last label or at the blank after it."""
-    last = _step_forward(states, lattice.skip).blank
+    last = _step_forward(states, lattice.skip, lattice.stays).blank
     mantissa, exponent = (jnp.take_along_axis(part, lattice.label_length[None], axis=0)[0] for part in last)
     return Scaled(mantissa, exponent)
 
@@ -123,7 +127,7 @@ def _sum_paths(lattice: Lattice) -> jax.Array:
     """The loss by Graves' forward recursion, equations 6 to 8; ``[batch]``."""
 
     def step(states: States, emission: States) -> tuple[States, None]:
-        return _emit(_step_forward(states, lattice.skip), emission), None
+        return _emit(_step_forward(states, lattice.skip, lattice.stays), emission), None
 
     states, _ = _scan(step, lattice.certain(jnp.zeros_like(lattice.label_length)), lattice.emissions)
     return _loss(_likelihood(states, lattice))
@@ -137,12 +141,12 @@ def _occupancies(lattice: Lattice) -> tuple[jax.Array, jax.Array, jax.Array]:
     skip_next = _pad_skip(lattice.skip)
 
     def forward(states: States, emission: States) -> tuple[States, States]:
-        states = _emit(_step_forward(states, lattice.skip), emission)
+        states = _emit(_step_forward(states, lattice.skip, lattice.stays), emission)
         return states, states
 
     def backward(states: States, frame: tuple[States, States]) -> tuple[States, tuple[jax.Array, jax.Array]]:
         emission, before = frame
-        after = _step_backward(states, skip_next)
+        after = _step_backward(states, skip_next, lattice.stays)
         return _emit(after, emission), _together(before, after, likelihood)
 
     start, end = lattice.certain(jnp.zeros_like(lattice.label_length)), lattice.certain(lattice.label_length)
@@ -170,7 +174,12 @@ def _pad_skip(skip: jax.Array) -> jax.Array:
 
 
 def _lattice(
-    logits: jax.Array, labels: jax.Array, label_length: jax.Array, logit_length: jax.Array, blank_index: int
+    logits: jax.Array,
+    labels: jax.Array,
+    label_length: jax.Array,
+    logit_length: jax.Array,
+    blank_index: int,
+    merge_repeated: bool,
 ) -> tuple[Lattice, jax.Array, jax.Array]:
     """The lattice, and which frames have a distribution with what normalizes it."""
     real, possible, normalizer, _ = normalize(logits, logit_length)
@@ -182,41 +191,56 @@ def _lattice(
     blank = jnp.pad(blank, ((0, rest), (0, 0)))
     label = jnp.pad(label, ((0, rest), (0, 0), (0, 0)), constant_values=-jnp.inf)
     emissions = States(scaled.exp(jnp.minimum(blank, 0)), scaled.exp(jnp.minimum(label, 0)))
-    return Lattice(emissions, _skip(labels, logits.dtype), label_length), possible, normalizer
+    skip = _skip(labels, merge_repeated, logits.dtype)
+    return Lattice(emissions, skip, label_length, stays=merge_repeated), possible, normalizer
 
 
-def _skip(labels: jax.Array, dtype: Any) -> jax.Array:
+def _skip(labels: jax.Array, merge_repeated: bool, dtype: Any) -> jax.Array:
     """Whether label ``k`` may follow ``k - 1`` with no blank in between, see :func:`_if`."""
     labels = labels.T
-    can_skip = jnp.pad(labels[1:] != labels[:-1], ((min(1, len(labels)), 0), (0, 0)))
+    differ = (labels[1:] != labels[:-1]) if merge_repeated else jnp.ones_like(labels[1:], jnp.bool)
+    can_skip = jnp.pad(differ, ((min(1, len(labels)), 0), (0, 0)))
     return jnp.where(can_skip, 0, 2 * scaled.lowest(dtype)).astype(dtype)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))
 def negative_log_likelihood(
-    logits: jax.Array, labels: jax.Array, label_length: jax.Array, logit_length: jax.Array, blank_index: int
+    logits: jax.Array,
+    labels: jax.Array,
+    label_length: jax.Array,
+    logit_length: jax.Array,
+    blank_index: int,
+    merge_repeated: bool,
 ) -> jax.Array:
     """The loss of each row, ``[batch]``, of labels and lengths that are in range."""
-    return _sum_paths(_lattice(logits, labels, label_length, logit_length, blank_index)[0])
+    return _sum_paths(_lattice(logits, labels, label_length, logit_length, blank_index, merge_repeated)[0])
 
 
 @negative_log_likelihood.defjvp
 def _negative_log_likelihood_jvp(
-    blank_index: int, primals: tuple[jax.Array, jax.Array, jax.Array, jax.Array], tangents: tuple
+    blank_index: int,
+    merge_repeated: bool,
+    primals: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
+    tangents: tuple,
 ) -> tuple[jax.Array, jax.Array]:
     # The derivative by a logit is the probability of its class less that given the labels. That is one recursion each
     # way, where JAX's own derivative of the scan would save what each addition needs; and being differentiable code
     # itself, it gives the higher orders.
-    loss, slope = _loss_and_slope(*primals, blank_index)
+    loss, slope = _loss_and_slope(*primals, blank_index, merge_repeated)
     return loss, jnp.sum(slope * tangents[0], axis=(0, 2))
 
 
 def _loss_and_slope(
-    logits: jax.Array, labels: jax.Array, label_length: jax.Array, logit_length: jax.Array, blank_index: int
+    logits: jax.Array,
+    labels: jax.Array,
+    label_length: jax.Array,
+    logit_length: jax.Array,
+    blank_index: int,
+    merge_repeated: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """The loss and its derivative by the logits."""
     time = logits.shape[0]
-    lattice, possible, normalizer = _lattice(logits, labels, label_length, logit_length, blank_index)
+    lattice, possible, normalizer = _lattice(logits, labels, label_length, logit_length, blank_index, merge_repeated)
     loss, blank, label = _occupancies(lattice)
     possible = possible & (loss != jnp.inf)[None]
     blank, label = jnp.where(possible, blank[:time], 0), jnp.where(possible[:, None], label[:time], 0)

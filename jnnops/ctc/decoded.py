@@ -1,8 +1,10 @@
 """What decoders return."""
 
+import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jnnops._primitives.serialization import serializable
@@ -49,3 +51,23 @@ class CTCDecoded(NamedTuple):
             parts = indices, decoded[tuple(indices.T)], shape
             paths.append(SparseTensorValue(*(np.asarray(part, np.int64) for part in parts)))
         return paths
+
+
+def merge_repeats(decoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Drops labels that repeat the one before from paths ``[..., time]``; returns these and their lengths."""
+    time = decoded.shape[-1]
+    before = jnp.concatenate([jnp.full_like(decoded[..., :1], -1), decoded[..., :-1]], axis=-1)
+    return compact(decoded, (decoded >= 0) & (decoded != before[..., :time]))
+
+
+def compact(labels: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The labels that are kept, ``[..., time]``, then -1, and how many they are."""
+    *outer, time = labels.shape
+    rows = math.prod(outer), time
+    position = jnp.where(kept, jnp.cumsum(kept, axis=-1, dtype=jnp.int32) - 1, time)
+
+    def write(position: jax.Array, labels: jax.Array) -> jax.Array:
+        return jnp.full((time,), -1, labels.dtype).at[position].set(labels, mode="drop")
+
+    compacted = jax.vmap(write)(position.reshape(rows), labels.reshape(rows))
+    return compacted.reshape(labels.shape), jnp.sum(kept, axis=-1, dtype=jnp.int32)

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jnnops._check import accumulation_dtype, as_float_array, as_static_bool
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops.ctc._arguments import canonical_blank, is_real
-from jnnops.ctc.decoded import CTCDecoded
+from jnnops.ctc.decoded import CTCDecoded, compact
 
 
 def ctc_greedy_decoder(
@@ -72,11 +72,9 @@ def _ctc_greedy_decoder(
     emitted = real & (best != blank_index)
     if merge_repeated:
         emitted &= best != jnp.pad(best[:, :-1], ((0, 0), (min(1, time), 0)), constant_values=-1)
-    position = jnp.where(emitted, jnp.cumsum(emitted, axis=1) - 1, time)
-    write = jax.vmap(lambda position, best: jnp.full((time,), -1, best.dtype).at[position].set(best, mode="drop"))
+    decoded, lengths = compact(best, emitted)
 
     top = jnp.take_along_axis(inputs, best.T[:, :, None], axis=2)[:, :, 0].T
     score = -jnp.sum(jnp.where(real, top, 0).astype(accumulation_dtype(inputs.dtype)), axis=1)
     score = jnp.where(valid, score, jnp.nan).astype(inputs.dtype)
-    lengths = jnp.sum(emitted, axis=1, dtype=jnp.int32)
-    return CTCDecoded(write(position, best)[None], lengths[None], score[:, None])
+    return CTCDecoded(decoded[None], lengths[None], score[:, None])

@@ -32,6 +32,9 @@ def ctc_loss(
     equal ones, or because some logits are minus infinity, the loss is infinite and its gradient 0. The loss is never
     negative, and derivatives of every order exist.
 
+    16-bit logits are computed with in float32. On CPU the loss needs memory for less than 5 arrays of the size ``[time,
+    batch, max_label_length + 1]``, and with its gradient for less than 9 of them, besides the gradient itself.
+
     Args:
         labels: ``[batch, max_label_length]``, integer. Entries past ``label_length`` may hold anything.
         logits: ``[time, batch, classes]``, floating point: log-probabilities, normalised or not.
@@ -98,7 +101,7 @@ def _ctc_loss(
     transcripts, valid = checked_transcripts(
         "ctc_loss", transcripts, time=time, classes=classes, blank_index=blank_index
     )
-    loss = negative_log_likelihood(logits, *transcripts, blank_index)
+    loss = negative_log_likelihood(logits, *transcripts, blank_index, True)
     if zero_infinity:
         loss = jnp.where(jnp.isposinf(loss), 0, loss)
     return (loss * jnp.where(valid, 1, jnp.nan)).astype(dtype)  # the product makes the gradient NaN too

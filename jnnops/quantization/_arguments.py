@@ -73,8 +73,8 @@ def as_range(
         if not is_range:
             raise ValueError(f"{op}: `{low_name}` must {requirement}, got {describe(low)} and {describe(high)}")
         return start, stop
-    start = debug_check(op, low_name, requirement, start, _is_range(start, stop, has_width))
     is_range = _is_range(start, stop, has_width)
+    start = debug_check(op, low_name, requirement, start, is_range)
     return jnp.where(is_range, start, jnp.nan), jnp.where(is_range, stop, jnp.nan)
 
 

@@ -4,41 +4,59 @@ Every order and mode has this one rule. A second derivative is 0.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jnnops._primitives.operation import Operation, differentiable
 
-# The value of numbers, and the ends of the range outside of which they are clipped, of one rank.
+
+class Sides(NamedTuple):
+    """Where numbers lie, as boolean arrays; what is on none of the sides has no gradient.
+
+    Attributes:
+        below: Below the range.
+        inside: In it.
+        above: Above it.
+    """
+
+    below: jax.Array
+    inside: jax.Array
+    above: jax.Array
+
+
+# The value of numbers and the ends of a range outside of which they are clipped, all of one rank; and their sides.
 Rounding = Callable[..., jax.Array]
-Ends = Callable[..., tuple[jax.Array, jax.Array]]
+SidesOf = Callable[..., Sides]
 
 
-def straight_through(rounded: Rounding, ends: Ends, *, ends_have_gradients: bool) -> Operation:
+def sides_of(x: jax.Array, first: jax.Array, last: jax.Array) -> Sides:
+    """The sides of a range that holds its ends."""
+    return Sides(x < first, (x >= first) & (x <= last), x > last)
+
+
+def straight_through(rounded: Rounding, sides: SidesOf, *, ends_have_gradients: bool) -> Operation:
     """Makes an operation of a rounding.
 
     Args:
         rounded: ``rounded(x, low, high, **params)``, of arrays of one rank that broadcast to ``x``, of the dtype of
             ``x``.
-        ends: ``ends(low, high, **params)``: between which numbers, both included, ``x`` has a gradient.
+        sides: ``sides(x, low, high, **params)``, of arrays of the dtype of the ends: ``x`` has a gradient inside.
         ends_have_gradients: Whether the gradient of what is below goes to ``low`` and of what is above to ``high``.
     """
 
     def jvp(primals: Any, tangents: Any, **params: Any) -> tuple[jax.Array, jax.Array]:
         x, low, high = primals
-        first, last = ends(low, high, **params)
-        wide = x.astype(first.dtype)
+        wide = x.astype(low.dtype)
+        below, inside, above = sides(wide, low, high, **params)
         zero = jnp.zeros_like(wide)
 
         def part(tangent: jax.Array | None) -> jax.Array:
-            return zero if tangent is None else jnp.broadcast_to(tangent.astype(first.dtype), x.shape)
+            return zero if tangent is None else jnp.broadcast_to(tangent.astype(wide.dtype), x.shape)
 
         by_x, by_low, by_high = map(part, tangents if ends_have_gradients else (tangents[0], None, None))
-        # of a range of nothing but 0 all is inside
-        inside = ((wide >= first) & (wide <= last)) | ((low == 0) & (high == 0))
-        outside = jnp.where(wide < first, by_low, jnp.where(wide > last, by_high, zero))
+        outside = jnp.where(below, by_low, jnp.where(above, by_high, zero))
         return operation(x, low, high, **params), jnp.where(inside, by_x, outside).astype(x.dtype)
 
     operation = differentiable(rounded, jvp, _batch)

@@ -20,7 +20,7 @@ from jnnops._check import (
 from jnnops._windows.layout import along
 from jnnops.quantization._arguments import as_range
 from jnnops.quantization._arithmetic import divide, half_to_even, kept_at_least
-from jnnops.quantization._straight_through import straight_through
+from jnnops.quantization._straight_through import Sides, sides_of, straight_through
 
 
 def quantize_and_dequantize(
@@ -133,9 +133,9 @@ def _quantized_and_back(
     return (whole * step).astype(x.dtype)
 
 
-def _ends(low: jax.Array, high: jax.Array, **params: int) -> tuple[jax.Array, jax.Array]:
+def _sides(x: jax.Array, low: jax.Array, high: jax.Array, **params: int) -> Sides:
     del params
-    return low, high
+    return sides_of(x, low, high)
 
 
-_rounded = straight_through(_quantized_and_back, _ends, ends_have_gradients=False)
+_rounded = straight_through(_quantized_and_back, _sides, ends_have_gradients=False)

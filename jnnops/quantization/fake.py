@@ -21,7 +21,7 @@ from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_range
 from jnnops.quantization._arithmetic import divide, kept_at_least
 from jnnops.quantization._ranges import nudge
-from jnnops.quantization._straight_through import straight_through
+from jnnops.quantization._straight_through import Sides, sides_of, straight_through
 
 
 @serializable
@@ -166,7 +166,8 @@ def fake_quant_with_min_max_vars_gradient(
         gradients: By the result, of the shape of ``inputs``, floating point.
         inputs: Any shape, floating point.
         min: The smallest number, a scalar.
-        max: The largest.
+        max: The largest. A range that is known only at run time and has its ends in the wrong order has gradients of 0,
+            and ``checkify`` reports it.
         num_bits: From 2 to 16.
         narrow_range: Whether to leave out the smallest integer.
 
@@ -236,7 +237,8 @@ def fake_quant_with_min_max_vars_per_channel_gradient(
         gradients: By the result, of the shape of ``inputs``, floating point.
         inputs: ``[..., channels]``, floating point.
         min: The smallest number of each channel, ``[channels]``.
-        max: The largest.
+        max: The largest. A range that is known only at run time and has its ends in the wrong order has gradients of 0,
+            and ``checkify`` reports it.
         num_bits: From 2 to 16.
         narrow_range: Whether to leave out the smallest integer.
 
@@ -304,13 +306,10 @@ def _pull_back(
 ) -> FakeQuantGradients:
     others = tuple(range(x.ndim - low.ndim))
     low, high = (_at_rank(end, x.ndim) for end in (low, high))
-    first, last = _nudged(low, high, bits=bits, narrow=narrow)
-    wide, zero = x.astype(first.dtype), jnp.zeros((), g.dtype)
-    inside = ((wide >= first) & (wide <= last)) | ((low == 0) & (high == 0))
-    outside = jnp.where(inside, zero, g).astype(first.dtype)
-    beyond = (wide < first, wide > last)
-    sums = [jnp.sum(jnp.where(each, outside, 0), others).astype(g.dtype) for each in beyond]
-    return FakeQuantGradients(jnp.where(inside, g, zero), *sums)
+    sides = _sides(x.astype(low.dtype), low, high, bits=bits, narrow=narrow)
+    below, inside, above = (jnp.where(side, g, np.zeros((), g.dtype)) for side in sides)
+    sums = (jnp.sum(each.astype(low.dtype), others).astype(g.dtype) for each in (below, above))
+    return FakeQuantGradients(inside, *sums)
 
 
 def _at_rank(end: jax.Array, rank: int) -> jax.Array:
@@ -321,11 +320,15 @@ def _limits(bits: int, narrow: bool) -> tuple[int, int]:
     return int(narrow), 2**bits - 1
 
 
-def _nudged(
-    low: jax.Array, high: jax.Array, *, bits: int, narrow: bool, by_step: bool = False
-) -> tuple[jax.Array, jax.Array]:
+def _sides(x: jax.Array, low: jax.Array, high: jax.Array, *, bits: int, narrow: bool, by_step: bool = False) -> Sides:
+    """Of the nudged range; of one of nothing but 0, which gives 0 and cannot be nudged, all is inside."""
     del by_step
-    return nudge(low, high, *_limits(bits, narrow))[:2]
+    sides = sides_of(x, *nudge(low, high, *_limits(bits, narrow))[:2])
+    return sides._replace(inside=sides.inside | _is_nothing(low, high))
+
+
+def _is_nothing(low: jax.Array, high: jax.Array) -> jax.Array:
+    return (low == 0) & (high == 0)
 
 
 def _fake_quantized(
@@ -337,7 +340,7 @@ def _fake_quantized(
     shifted = jnp.clip(x.astype(low.dtype), nudged.low, nudged.high) - nudged.low
     places = kept_at_least(divide(shifted, nudged.step) if by_step else shifted * nudged.inverse, 0)
     rounded = jnp.floor(places - zero + half) * nudged.step
-    return jnp.where((low == 0) & (high == 0), np.asarray(0, low.dtype), rounded).astype(x.dtype)
+    return jnp.where(_is_nothing(low, high), np.asarray(0, low.dtype), rounded).astype(x.dtype)
 
 
-_rounded = straight_through(_fake_quantized, _nudged, ends_have_gradients=True)
+_rounded = straight_through(_fake_quantized, _sides, ends_have_gradients=True)

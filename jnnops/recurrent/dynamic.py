@@ -16,6 +16,7 @@ from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops._types import Tree
 from jnnops.recurrent._chunks import scan_in_chunks
+from jnnops.recurrent._gates import run_whole
 from jnnops.recurrent._linear import is_linear, linear_step, run_linearly, step_linearly
 from jnnops.recurrent.cell import RNNCell, check_cell, check_result, promote_state, with_wide_gradient
 
@@ -261,8 +262,11 @@ def _scan(
     state = promote_state(op, f"cell{direction}", functools.partial(jax.eval_shape, advance, first), state)
     state = vary_with(state, cell, inputs, lengths)
     # Backward, a row's padding comes first and leaves the state alone: the same as reversing each row's own steps.
+    reverse = "_bw" in direction
+    active = None if lengths is None else steps[:, None] < lengths[None]
+    whole = None if remat else run_whole(cell, inputs, state, active, reverse=reverse, unroll=unroll)
     scan = scan_in_chunks if remat else lax.scan
-    state, outputs = scan(step, state, (steps, inputs), reverse="_bw" in direction, unroll=unroll)
+    state, outputs = whole or scan(step, state, (steps, inputs), reverse=reverse, unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
 
 

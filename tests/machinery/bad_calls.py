@@ -62,6 +62,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "quantized": (*_NO_ARRAYS, 1.5, 1j, np.ones(3), np.array([2**40]), np.ones(3, np.uint32), np.ones(3, bool)),
     "quantized dtype": ("banana", "", 3, _OBJECT, [], np.ones(2), "str", object, "int64", "float32", bool, None),
     "bits": (None, *_NO_INTS, 0, 99, [8]),
+    "sparse": (None, *_NO_NUMBERS, 3, (1, 2), [[1, 2]], np.ones((2, 2), np.int32)),
     "good for nothing": (),
 }  # fmt: skip
 
@@ -93,11 +94,12 @@ _ARGUMENTS: Mapping[str, str] = {
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
-    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size",
+    "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size beam_width top_paths",
     "size from 0": "max_steps depth_radius steps batch_size global_batch_size",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
-    "boolean": "normalize narrow_range signed_input range_given "
+    "boolean": "normalize narrow_range signed_input range_given preprocess_collapse_repeated ctc_merge_repeated "
+    "ignore_longer_outputs_than_inputs "
     "approximate keepdims is_training merge_repeated logits_time_major zero_infinity time_major "
     "compute_full_loss reverse aggregate_to_topk sorted decreasing "
     "include_batch_in_index overlapping pseudo_random unique remove_accidental_hits use_bias use_scale use_offset "
@@ -132,6 +134,7 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         "quantize_and_dequantize": {"input": "floats"},
         "collapse_repeated": {"labels": "integers"},
         "ctc_forced_alignment": {"labels": "integers"},
+        "ctc_loss_v1": {"labels": "sparse", "inputs": "floats"},
         "ctc_unique_labels": {"labels": "integers"},
         "in_top_k": {"targets": "integers", "k": "integer"},
         "isotonic_regression": {"inputs": "numbers"},

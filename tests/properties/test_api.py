@@ -13,6 +13,7 @@ OPS = [name for name in nn.__all__ if inspect.isfunction(getattr(nn, name))]
 SYNONYMS = {
     "avg_pool_v2": "avg_pool",
     "conv3d_backprop_filter_v2": "conv3d_backprop_filter",
+    "ctc_beam_search_decoder_v2": "ctc_beam_search_decoder",
     "ctc_loss_v2": "ctc_loss",
     "depthwise_conv2d_native": "depthwise_conv2d",
     "depthwise_conv2d_native_backprop_filter": "depthwise_conv2d_backprop_filter",
@@ -26,7 +27,6 @@ SYNONYMS = {
 # The names of `tf.nn`, `tf.nn.experimental` and `tf.compat.v1.nn` that are not in `jnnops`, and why.
 ABSENT = {
     "RNNCellDeviceWrapper": "JAX places a computation by the sharding of its arrays (docs/layers.rst)",
-    **dict.fromkeys(("ctc_beam_search_decoder", "ctc_beam_search_decoder_v2"), "not built yet: ctc"),
     "experimental": "a module, whose names are here",
     "rnn_cell": "a module, whose cells are in jnnops.layers",
 }

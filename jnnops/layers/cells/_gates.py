@@ -5,19 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import export, lax
+from jax import export
 from jax.typing import DTypeLike
 
-from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_dtype, as_size, as_static_float
+from jnnops._check import NOT_NEGATIVE, as_dtype, as_size, as_static_float
 from jnnops._types import Tree
 
 _LIMIT = NOT_NEGATIVE._replace(requirement="be None or at least 0")
-
-
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """``x @ kernel`` over the last axis of ``x``, in float32 for 16-bit arrays."""
-    axes = (((x.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(x, kernel, axes, preferred_element_type=accumulation_dtype(x.dtype))
 
 
 def add_bias(x: jax.Array, bias: jax.Array | None) -> jax.Array:

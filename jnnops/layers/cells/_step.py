@@ -5,13 +5,11 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import export, lax
+from jax import lax
 from jax.typing import DTypeLike
 
 from jnnops._check import (
     accumulation_dtype,
-    as_dtype,
     as_float_arrays,
     as_size,
     check_callable,
@@ -19,6 +17,7 @@ from jnnops._check import (
     check_shape,
 )
 from jnnops._types import Activation
+from jnnops.layers.cells._gates import zeros
 
 
 def affine(inputs: jax.Array, state: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -78,6 +77,4 @@ def as_activation(op: str, activation: Activation) -> Activation:
 
 def zero_state(op: str, batch_size: int, units: int, dtype: DTypeLike) -> jax.Array:
     """Zeros ``[batch_size, units]``."""
-    if not export.is_symbolic_dim(batch_size):  # a batch that an exported program leaves open
-        batch_size = as_size(op, "batch_size", batch_size, minimum=0)
-    return jnp.zeros((batch_size, units), as_dtype(op, "dtype", dtype, floating=True))
+    return zeros(op, batch_size, (units,), dtype)

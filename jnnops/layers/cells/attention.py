@@ -12,8 +12,9 @@ from jnnops._check import as_dtype, as_float_arrays, as_key, as_size, check_rank
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Initializer, Key, Tree
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, product, zeros
+from jnnops.layers.cells._gates import add_bias, zeros
 from jnnops.layers.cells._wrapped import as_cell, needs_key, step_of, zero_state_of
+from jnnops.recurrent._gates import product
 from jnnops.recurrent.cell import RNNCell
 
 

@@ -23,6 +23,7 @@ from jnnops.layers.cells._gates import as_limit, as_pair, zeros
 from jnnops.layers.cells._step import as_sizes
 from jnnops.layers.cells.gru import GRUCell
 from jnnops.layers.cells.lstm import LSTMCell, LSTMStateTuple, _lstm_step
+from jnnops.recurrent._gates import run_unmasked
 from jnnops.recurrent.dynamic import RNNResult, run_cell
 
 
@@ -137,6 +138,9 @@ class LSTMBlockCell:
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         return _lstm_step("LSTMBlockCell", _as_lstm(self), inputs, state)
+
+    def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
+        return run_unmasked(_as_lstm(self), inputs, state, active, **options)
 
 
 @layer
@@ -336,6 +340,10 @@ class GRUBlockCell:
         check_shape(op, "w_ru", w_ru, (rows, 2 * units), "two gates")
         check_shape(op, "b_ru", b_ru, (2 * units,), "two gates")
         return GRUCell(gate_kernel=w_ru, gate_bias=b_ru, candidate_kernel=w_c, candidate_bias=b_c)(x, h)
+
+    def _run_whole(self, inputs: jax.Array, state: jax.Array, active: jax.Array | None, **options: Any) -> Any:
+        cell = GRUCell(gate_kernel=self.w_ru, gate_bias=self.b_ru, candidate_kernel=self.w_c, candidate_bias=self.b_c)
+        return run_unmasked(cell, inputs, state, active, **options)
 
 
 _WEIGHTS = ("kernel", "bias", "w_i_diag", "w_f_diag", "w_o_diag")

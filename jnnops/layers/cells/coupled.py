@@ -10,10 +10,11 @@ from jnnops._check import as_dtype, as_key, as_size, as_static_bool, as_static_f
 from jnnops._types import Activation, Initializer, Key, Tree
 from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, add_peephole, as_limit, as_pair, clip, product, zeros
+from jnnops.layers.cells._gates import add_bias, add_peephole, as_limit, as_pair, clip, zeros
 from jnnops.layers.cells._step import as_activation, as_sizes, promote_step
 from jnnops.layers.cells.layer_norm import check_gates, check_norms, check_vector, new_norms, normalize
 from jnnops.layers.cells.lstm import LSTMStateTuple
+from jnnops.recurrent._gates import product
 
 _NORMALIZED = ("transform", "forget", "output", "state")
 

@@ -33,10 +33,10 @@ from jnnops.layers.cells._gates import (
     count_blocks,
     frequency_blocks,
     join_blocks,
-    product,
     split_state,
 )
 from jnnops.layers.cells._step import as_sizes, zero_state
+from jnnops.recurrent._gates import product
 
 # A weight of each group of frequencies.
 Weights: TypeAlias = tuple[jax.Array, ...]

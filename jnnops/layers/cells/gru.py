@@ -1,5 +1,7 @@
 """The gated recurrent unit."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
@@ -9,6 +11,8 @@ from jnnops._types import Activation, Initializer, Key
 from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
+from jnnops.recurrent._gated import run_sequence
+from jnnops.recurrent._gates import GRU, product
 
 
 @layer
@@ -116,6 +120,20 @@ class GRUCell:
         check_shape(op, "gate_bias", cell.gate_bias, (2 * units,), "two gates")
         output = _gru(cell, x, h)
         return output, output
+
+    def _run_whole(
+        self, inputs: jax.Array, state: jax.Array, active: jax.Array | None, **options: Any
+    ) -> tuple[jax.Array, jax.Array] | None:
+        """All steps at once; None for any activation but tanh."""
+        if self.activation is not tanh:
+            return None
+        cell, x, h = promote_step("GRUCell", self, inputs=inputs, state=state)
+        gates, recurrent_gates = jnp.split(cell.gate_kernel, [x.shape[-1]])
+        candidate, recurrent_candidate = jnp.split(cell.candidate_kernel, [x.shape[-1]])
+        projected = product(x, jnp.concatenate([gates, candidate], axis=1))
+        projected += jnp.concatenate([cell.gate_bias, cell.candidate_bias]).astype(projected.dtype)[None, None]
+        outputs, states = run_sequence(GRU, projected, [recurrent_gates, recurrent_candidate], [h], active, **options)
+        return states[0], outputs
 
 
 @jax.jit

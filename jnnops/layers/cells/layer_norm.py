@@ -21,11 +21,12 @@ from jnnops._types import Activation, Initializer, Key, Tree
 from jnnops.activation import tanh
 from jnnops.activation.dropout import drop
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, as_pair, product, zeros
+from jnnops.layers.cells._gates import add_bias, as_pair, zeros
 from jnnops.layers.cells._step import as_activation, as_sizes, promote_step
 from jnnops.layers.cells._wrapped import as_typed_key
 from jnnops.layers.cells.dropout import DropoutState
 from jnnops.layers.cells.lstm import LSTMStateTuple
+from jnnops.recurrent._gates import product
 
 _NORMALIZED = ("input", "transform", "forget", "output", "state")
 

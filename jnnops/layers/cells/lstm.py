@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import (
-    NOT_NEGATIVE,
     as_dtype,
     as_key,
     as_size,
@@ -22,7 +21,10 @@ from jnnops._primitives.serialization import serializable
 from jnnops._types import Activation, Initializer, Key, Tree
 from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
+from jnnops.layers.cells._gates import add_peephole, as_limit, as_pair, clip
 from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
+from jnnops.recurrent._gated import run_sequence
+from jnnops.recurrent._gates import LSTM, product, run_unmasked
 
 
 @serializable
@@ -31,9 +33,6 @@ class LSTMStateTuple(NamedTuple):
 
     c: Any
     h: Any
-
-
-_LIMIT = NOT_NEGATIVE._replace(requirement="be None or at least 0")
 
 
 @layer
@@ -132,6 +131,10 @@ class BasicLSTMCell:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
         return _lstm_step("BasicLSTMCell", cell, inputs, state)
+
+    def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
+        cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
+        return run_unmasked(cell, inputs, state, active, **options)
 
 
 @layer
@@ -235,8 +238,8 @@ class LSTMCell:
             w_o_diag=peepholes[2],
             projection=None if num_proj is None else new(projection_key, (units, outputs), dtype),
             forget_bias=as_static_float(op, "forget_bias", forget_bias),
-            cell_clip=_limit(op, "cell_clip", cell_clip),
-            proj_clip=_limit(op, "proj_clip", proj_clip),
+            cell_clip=as_limit(op, "cell_clip", cell_clip),
+            proj_clip=as_limit(op, "proj_clip", proj_clip),
             activation=as_activation(op, activation),
         )
 
@@ -263,16 +266,30 @@ class LSTMCell:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         return _lstm_step("LSTMCell", self, inputs, state)
 
+    def _run_whole(
+        self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any
+    ) -> tuple[LSTMStateTuple, jax.Array] | None:
+        """All steps at once of the plain LSTM with tanh; None for any other."""
+        others = (self.w_i_diag, self.w_f_diag, self.w_o_diag, self.projection, self.cell_clip)
+        if any(other is not None for other in others) or self.activation is not tanh:
+            return None
+        cell, x, c, h = promote_step("LSTMCell", self, inputs=inputs, c=state[0], h=state[1])
+        kernel, recurrent_kernel = jnp.split(cell.kernel, [x.shape[-1]])
+        projected = product(x, kernel)
+        remembering = np.repeat([0.0, 0.0, cell.forget_bias, 0.0], cell.num_units)
+        projected += (cell.bias.astype(projected.dtype) + jnp.asarray(remembering, projected.dtype))[None, None]
+        outputs, states = run_sequence(LSTM, projected, [recurrent_kernel], [c, h], active, **options)
+        return LSTMStateTuple(*states), outputs
+
 
 def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
     """Checks the arguments of one step and computes it."""
-    if not isinstance(state, tuple | list) or len(state) != 2:
-        raise ValueError(f"{op}: `state` must be an LSTMStateTuple or another pair (c, h), got {type(state).__name__}")
+    c, h = as_pair(op, state)
     peepholes = {name: getattr(cell, name) for name in ("w_i_diag", "w_f_diag", "w_o_diag")}
     if len({array is None for array in peepholes.values()}) > 1:
         given = [name for name, array in peepholes.items() if array is not None]
         raise ValueError(f"{op}: `w_i_diag`, `w_f_diag` and `w_o_diag` must be given together, got only {given}")
-    cell, x, c, h = promote_step(op, cell, inputs=inputs, c=state[0], h=state[1])
+    cell, x, c, h = promote_step(op, cell, inputs=inputs, c=c, h=h)
     units, outputs = cell.state_size
     check_step(op, x, cell.kernel, cell.bias, gates=4, c=(c, units), h=(h, outputs))
     for name in peepholes:
@@ -289,32 +306,15 @@ def _lstm(cell: LSTMCell, inputs: jax.Array, c: jax.Array, h: jax.Array) -> LSTM
     gates = affine(inputs, h, cell.kernel, cell.bias)
     i, j, f, o = jnp.split(gates, 4, axis=-1)
     memory = c.astype(gates.dtype)
-    i += _peephole(cell.w_i_diag, memory)
-    f += _peephole(cell.w_f_diag, memory)
+    i, f = add_peephole(i, cell.w_i_diag, memory), add_peephole(f, cell.w_f_diag, memory)
     memory = jax.nn.sigmoid(f + cell.forget_bias) * memory + jax.nn.sigmoid(i) * cell.activation(j)
-    memory = _clip(memory, cell.cell_clip)
-    o += _peephole(cell.w_o_diag, memory)
+    memory = clip(memory, cell.cell_clip)
+    o = add_peephole(o, cell.w_o_diag, memory)
     output = jax.nn.sigmoid(o) * cell.activation(memory)
     if cell.projection is not None:
-        product = lax.dot(output.astype(h.dtype), cell.projection, preferred_element_type=gates.dtype)
-        output = _clip(product, cell.proj_clip)
+        output = clip(product(output.astype(h.dtype), cell.projection), cell.proj_clip)
     return LSTMStateTuple(memory.astype(c.dtype), output.astype(h.dtype))
-
-
-def _peephole(weight: jax.Array | None, memory: jax.Array) -> jax.Array | float:
-    return 0.0 if weight is None else weight.astype(memory.dtype)[None] * memory
-
-
-def _clip(x: jax.Array, limit: float | None) -> jax.Array:
-    """Clips to ``[-limit, limit]`` with a gradient of 1 at the limits, where ``jnp.clip`` has 0.5."""
-    if limit is None:
-        return x
-    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
 
 def _zero_lstm_state(op: str, sizes: LSTMStateTuple, batch_size: int, dtype: DTypeLike) -> LSTMStateTuple:
     return LSTMStateTuple(*(zero_state(op, batch_size, size, dtype) for size in sizes))
-
-
-def _limit(op: str, argument: str, value: float | None) -> float | None:
-    return None if value is None else as_static_float(op, argument, value, _LIMIT)

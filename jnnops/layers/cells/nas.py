@@ -10,9 +10,10 @@ from jnnops._check import as_dtype, as_key, as_size, as_static_bool, check_rank,
 from jnnops._types import Initializer, Key, Tree
 from jnnops.activation import relu
 from jnnops.layers._layer import GLOROT_UNIFORM, layer
-from jnnops.layers.cells._gates import add_bias, as_pair, product
+from jnnops.layers.cells._gates import add_bias, as_pair
 from jnnops.layers.cells._step import as_sizes, promote_step, zero_state
 from jnnops.layers.cells.lstm import LSTMStateTuple
+from jnnops.recurrent._gates import product
 
 _BRANCHES = 8
 

@@ -65,6 +65,10 @@ class PhasedLSTMCell:
         leak: How far closed units open, at most.
         trainable_ratio_on: Whether ``ratio_on`` has a gradient.
 
+    Note:
+        The zero state of :func:`jnnops.dynamic_rnn` has the dtype that times and features promote to. With times of
+        float32, a cell and features of 16 bits stay in 16 bits by ``dtype=jnp.bfloat16``.
+
     Example:
         >>> cell = nn.layers.PhasedLSTMCell.init(4, 3, key=jax.random.key(0))
         >>> time = jnp.array([[0.5], [700.0]])
@@ -236,6 +240,7 @@ def _openness(cell: PhasedLSTMCell, time: jax.Array) -> jax.Array:
     ratio_on = cell.ratio_on.astype(cycle.dtype)[None]
     if not cell.trainable_ratio_on:
         ratio_on = lax.stop_gradient(ratio_on)
-    opening = 2 * cycle / ratio_on
+    # A unit that never opens: its derivative must not be that of a division by 0 which nothing comes from.
+    opening = 2 * cycle / jnp.where(ratio_on == 0, 1, ratio_on)
     openness = jnp.where(cycle < ratio_on, 2 - opening, cell.leak * cycle)
     return jnp.where(cycle < 0.5 * ratio_on, opening, openness)

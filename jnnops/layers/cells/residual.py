@@ -22,8 +22,9 @@ from jnnops._check import (
 )
 from jnnops._types import Initializer, Key, Tree
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, product
+from jnnops.layers.cells._gates import add_bias
 from jnnops.layers.cells._wrapped import as_cell, needs_key, step_of, zero_state_of
+from jnnops.recurrent._gates import product
 from jnnops.recurrent.cell import RNNCell
 
 

@@ -9,8 +9,9 @@ from jnnops._check import as_dtype, as_key, check_rank, check_shape, draw
 from jnnops._types import Activation, Initializer, Key
 from jnnops.activation import tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, product
+from jnnops.layers.cells._gates import add_bias
 from jnnops.layers.cells._step import as_activation, as_sizes, promote_step, zero_state
+from jnnops.recurrent._gates import product
 
 
 @layer
@@ -23,7 +24,8 @@ class SRUCell:
         h &= \sigma(r + b_r)\, \text{activation}(c') + (1 - \sigma(r + b_r))\, \hat x
 
     The new state is linear in the old one, so :func:`jnnops.dynamic_rnn` computes the matrix products of all steps as
-    one and runs the rest in parallel over time, by :meth:`linear_step`.
+    one and the rest for all steps at once, by :meth:`linear_step`. For a stack of them take layers ``RNN`` one after
+    another: a ``MultiRNNCell`` runs step by step.
 
     Attributes:
         kernel: ``[in_features, 4 num_units]``, columns in the order above.

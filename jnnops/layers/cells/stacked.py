@@ -11,6 +11,7 @@ from jnnops._check import as_dtype, as_key, as_size, describe, is_sequence
 from jnnops._types import Key, Tree
 from jnnops.layers._layer import layer
 from jnnops.layers.cells._wrapped import needs_key, step_of, zero_state_of
+from jnnops.recurrent._gates import run_unmasked
 from jnnops.recurrent.cell import RNNCell
 
 
@@ -103,6 +104,17 @@ class MultiRNNCell:
             inputs, own = step_of(op, cell, inputs, own)
             new.append(own)
         return inputs, tuple(new)
+
+    def _run_whole(self, inputs: Tree, state: Tree, active: jax.Array | None, **options: Any) -> Any:
+        """All steps of each cell before those of the next, if all cells run so."""
+        new = []
+        for cell, own in zip(self.cells, state, strict=True):
+            whole = run_unmasked(cell, inputs, own, active, **options)
+            if whole is None:
+                return None
+            own, inputs = whole
+            new.append(own)
+        return tuple(new), inputs
 
 
 def draw_cells(

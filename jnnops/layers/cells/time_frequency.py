@@ -19,10 +19,10 @@ from jnnops.layers.cells._gates import (
     count_blocks,
     frequency_blocks,
     join_blocks,
-    product,
     split_state,
 )
 from jnnops.layers.cells._step import as_sizes, promote_step, zero_state
+from jnnops.recurrent._gates import product
 
 
 @layer

@@ -10,8 +10,9 @@ from jnnops._check import as_dtype, as_key, as_size, as_static_float, check_call
 from jnnops._types import Activation, Initializer, Key
 from jnnops.activation import relu, tanh
 from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
-from jnnops.layers.cells._gates import add_bias, product
+from jnnops.layers.cells._gates import add_bias
 from jnnops.layers.cells._step import affine, as_activation, as_sizes, check_step, promote_step, zero_state
+from jnnops.recurrent._gates import product
 
 
 @layer

@@ -6,6 +6,7 @@ from benchmarks.cases import (
     backprop,
     candidate_sampling,
     classification,
+    contrib_cells,
     convolution,
     convolution_transpose,
     ctc,
@@ -17,6 +18,7 @@ from benchmarks.cases import (
     morphology,
     normalization,
     pooling,
+    quantization,
     recurrent,
     recurrent_loops,
 )
@@ -37,6 +39,8 @@ BENCHMARKS: list[Benchmark] = [
     *embedding.BENCHMARKS,
     *recurrent.BENCHMARKS,
     *recurrent_loops.BENCHMARKS,
+    *contrib_cells.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,
+    *quantization.BENCHMARKS,
 ]

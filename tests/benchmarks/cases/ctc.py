@@ -1,5 +1,6 @@
 """CTC: the loss and the alignment at three sizes, and decoding of 8 utterances of 100 frames."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -126,6 +127,28 @@ def unpack_greedy_decoder(indices: Any, values: Any, score: Any) -> tuple[np.nda
     return decoded[None], np.sum(decoded >= 0, -1)[None], score
 
 
+def tensorflow_beam_search(beam_width: int) -> Peer:
+    def decode(tf: Any, inputs: Any, sequence_length: Any) -> Any:
+        (decoded,), score = tf.nn.ctc_beam_search_decoder(inputs, sequence_length, beam_width)
+        return decoded.indices, decoded.values, score
+
+    return Peer(decode, unpack=unpack_greedy_decoder)
+
+
+def keras_beam_search(beam_width: int) -> Callable[..., Any]:
+    """What ``keras.ops.ctc_decode`` calls with JAX below it."""
+
+    def decode(inputs: jax.Array, sequence_length: jax.Array) -> tuple[jax.Array, ...]:
+        from keras.src.backend.jax.nn import ctc_decode
+
+        batch_major = jnp.swapaxes(inputs, 0, 1)
+        blank = inputs.shape[2] - 1
+        decoded, scores = ctc_decode(batch_major, sequence_length, "beam_search", beam_width, 1, False, blank)
+        return decoded, jnp.sum(decoded >= 0, -1), scores
+
+    return decode
+
+
 BENCHMARKS = [
     *(loss_at(*size) for size in SIZES),
     *(alignment_at(*size) for size in SIZES),
@@ -152,5 +175,23 @@ BENCHMARKS = [
         ours=lambda inputs, sequence_length: nn.ctc_greedy_decoder(inputs, sequence_length),
         plain=plain_greedy_decoder,
         tensorflow=Peer(tensorflow_greedy_decoder, unpack=unpack_greedy_decoder),
+    ),
+    *(
+        Benchmark(
+            "ctc_beam_search_decoder",
+            f"B8_T100_V{classes}_beam{beam_width}",
+            constants={
+                "inputs": normal(TIME, BATCH, classes, scale=5.0),
+                "sequence_length": integers(TIME // 2, TIME + 1, BATCH, seed=1),
+            },
+            ours=lambda inputs, sequence_length, beam_width=beam_width: nn.ctc_beam_search_decoder(
+                inputs, sequence_length, beam_width
+            ),
+            plain=keras_beam_search(beam_width) if classes == CLASSES else None,
+            # Of 5000 symbols TensorFlow searches a single time in more than a minute.
+            tensorflow=tensorflow_beam_search(beam_width) if classes == CLASSES else None,
+            differs=("tensorflow", "plain"),  # they do not always keep the likeliest prefixes
+        )
+        for classes, beam_width in ((CLASSES, 10), (CLASSES, 100), (5000, 10))
     ),
 ]

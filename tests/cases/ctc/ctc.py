@@ -30,6 +30,13 @@ def greedy(tf, inputs, sequence_length, **options):
     return dense[None], tf.reduce_sum(tf.cast(dense >= 0, tf.int32), 1)[None], scores
 
 
+def beam_search(tf, inputs, sequence_length, beam_width, top_paths, **options):
+    decode = tf.compat.v1.nn.ctc_beam_search_decoder if options else tf.nn.ctc_beam_search_decoder
+    paths, scores = decode(inputs, sequence_length, beam_width, top_paths, **options)
+    dense = tf.stack([tf.sparse.to_dense(tf.sparse.reset_shape(path, inputs.shape[1::-1]), -1) for path in paths])
+    return tf.cast(dense, tf.int32), tf.reduce_sum(tf.cast(dense >= 0, tf.int32), 2), scores
+
+
 BAD_TRANSCRIPT = (
     bad("`labels` must be of rank 2", labels=LABELS[0]),
     bad("`labels` must be an integer array", TypeError, labels=LABELS.astype(np.float32)),
@@ -65,6 +72,15 @@ BAD_GREEDY = (
     bad("`sequence_length` must be an integer array", TypeError, sequence_length=[7.0, 7.0, 7.0]),
     bad(r"`blank_index` must be in \[-4, 4\), got 4 for 4 classes", blank_index=4),
     bad("`blank_index` must be a static integer", TypeError, blank_index="last"),
+)
+
+BAD_BEAM_SEARCH = (
+    *BAD_GREEDY,
+    bad("`beam_width` must be at least 1, got 0", beam_width=0),
+    bad("`beam_width` must be a static integer", TypeError, beam_width=2.0),
+    bad("`top_paths` must be at most `beam_width`, 8, got 9", top_paths=9),
+    bad("`top_paths` must be at least 1", top_paths=0),
+    bad("`merge_repeated` must be True or False", TypeError, merge_repeated=1),
 )
 
 CASES = [
@@ -122,5 +138,20 @@ CASES = [
             bad=() if options else BAD_GREEDY,
         )
         for options in ({}, {"merge_repeated": False}, {"merge_repeated": True, "blank_index": 0})
+    ),
+    *(
+        Case(
+            nn.ctc_beam_search_decoder,
+            dict(inputs=3 * normal(7, 3, 4), sequence_length=np.array([7, 2, 5], np.int32)),
+            dict(beam_width=8, top_paths=2, **options),
+            label="-".join(options),
+            oracle=lambda tf, options=options, **arrays: beam_search(
+                tf, **arrays, beam_width=8, top_paths=2, **options
+            ),
+            oracle_dtype="float32",  # in which TensorFlow adds probabilities of float64 too
+            differentiable=(),
+            bad=() if options else BAD_BEAM_SEARCH,
+        )
+        for options in ({}, {"merge_repeated": True})
     ),
 ]

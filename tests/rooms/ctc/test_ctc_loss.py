@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.experimental import checkify
 from jax.sharding import PartitionSpec
+from machinery.programs import compile_by_default
 
 import jnnops as nn
 
@@ -227,15 +228,43 @@ class TestLoss:
         np.testing.assert_allclose(loss, exact, rtol=2e-7)
         np.testing.assert_allclose(gradient, exact_gradient, atol=5e-6)
 
-    @pytest.mark.parametrize("dtype", [np.uint8, np.uint32])
+    @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32, np.int64, np.uint64])
     def test_any_integers(self, dtype):
         # 300 classes do not fit into 8 bits, where they would read as 44
-        labels = 50 * (LABELS + 1)
+        labels = 40 * (LABELS + 1)
         logits = np.random.default_rng(0).standard_normal((TIME, BATCH, 300)).astype(np.float32)
         expected = nn.ctc_loss(labels, logits, LABEL_LENGTH, LOGIT_LENGTH)
         assert np.isfinite(expected).all()
-        arguments = labels.astype(dtype), logits, LABEL_LENGTH.astype(dtype), LOGIT_LENGTH.astype(dtype)
-        np.testing.assert_array_equal(nn.ctc_loss(*arguments), expected)
+        with jax.enable_x64(np.dtype(dtype).itemsize == 8):
+            arguments = labels.astype(dtype), logits, LABEL_LENGTH.astype(dtype), LOGIT_LENGTH.astype(dtype)
+            found = nn.ctc_loss(*arguments)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+    def test_16_bits_are_computed_in_float32(self, dtype):
+        logits = jnp.asarray(LOGITS, dtype)
+        found, exact = evaluate(logits=logits), evaluate(logits=logits.astype(jnp.float32))
+        for a, b in zip(found, exact, strict=True):
+            assert a.dtype == dtype
+            np.testing.assert_array_equal(a, b.astype(dtype))
+
+    def test_memory_grows_with_the_labels_and_not_with_the_classes(self):
+        time, batch, max_labels = 160, 8, 20
+        lanes = 4 * time * batch * (max_labels + 1)  # bytes of an array of float32
+
+        def temporary(f, classes):
+            shapes = (batch, max_labels), (time, batch, classes), (batch,), (batch,)
+            dtypes = np.int32, np.float32, np.int32, np.int32
+            arguments = [jax.ShapeDtypeStruct(*each) for each in zip(shapes, dtypes, strict=True)]
+            return compile_by_default(f, *arguments).memory_analysis().temp_size_in_bytes
+
+        def total(*arguments):
+            return jnp.sum(nn.ctc_loss(*arguments))
+
+        # besides its result, of 10 MB
+        assert temporary(jax.grad(total, argnums=1), classes=2000) < 9 * lanes
+        assert temporary(total, classes=2000) < 5 * lanes
 
     def test_unique_changes_nothing(self):
         unique = nn.ctc_unique_labels(LABELS)

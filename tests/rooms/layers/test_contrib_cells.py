@@ -20,9 +20,11 @@ from jnnops.layers import (
     ConvLSTMCell,
     GridLSTMCell,
     IntersectionRNNCell,
+    NASCell,
     PhasedLSTMCell,
     SRUCell,
     TimeFreqLSTMCell,
+    UGRNNCell,
     layer,
 )
 
@@ -61,6 +63,82 @@ def run_reference(name: str, cell: Any, inputs: Any, state: Any) -> Any:
         outputs.append(np.stack(found, axis=1))
         states.append(now)
     return np.concatenate(outputs), jax.tree.map(lambda *leaves: np.concatenate(leaves), *states)
+
+
+HALF = jax.nn.initializers.constant(0.5)
+ONE_TWO_THREE = np.repeat([[1.0], [2.0], [3.0]], 4, axis=1)
+# The columns of the outputs of GridLSTMCell, whose units are all alike, and of its state.
+GRID_OUTPUT = [
+    [0.416383, 0.403238, 0.524020, 0.565425, 0.557865, 0.609699],
+    [0.627331, 0.622393, 0.688342, 0.708078, 0.694245, 0.715171],
+    [0.711050, 0.709197, 0.736533, 0.744264, 0.737390, 0.745250],
+]
+GRID_STATE = [
+    [0.625556, 0.416383, 0.759134, 0.524020, 0.798795, 0.557865],
+    [0.875488, 0.627331, 0.936432, 0.688342, 0.941961, 0.694245],
+    [0.957327, 0.711050, 0.979522, 0.736533, 0.980245, 0.737390],
+]
+
+
+class TestTensorFlow:
+    """What TensorFlow 1.15 gives for weights of one value each, biases of 0 and states of 0.1, by its own tests."""
+
+    @pytest.mark.parametrize(
+        ("cell", "inputs", "expected"),
+        [
+            (
+                UGRNNCell.init(4, 2, kernel_init=HALF, key=KEY),
+                ONE_TWO_THREE,
+                ([0.13752282, 0.10545051, 0.10074195], [0.13752282, 0.10545051, 0.10074195]),
+            ),
+            (
+                IntersectionRNNCell.init(4, 2, num_in_proj=2, kernel_init=HALF, key=KEY),
+                ONE_TWO_THREE,
+                ([2.00431061, 4.00060606, 6.00008249], [0.13752282, 0.10545051, 0.10074195]),
+            ),
+            (
+                NASCell.init(4, 6, kernel_init=HALF, key=KEY),
+                ONE_TWO_THREE,
+                ([0.576751, 0.618936, 0.627393], [0.71579772, 0.78041625, 0.79457647]),
+            ),
+            (
+                NASCell.init(4, 6, num_proj=5, kernel_init=HALF, key=KEY),
+                ONE_TWO_THREE,
+                ([1.697418, 1.840037, 1.873985], [0.69855207, 0.77073824, 0.78973997]),
+            ),
+            (SRUCell.init(3, 2, kernel_init=HALF, key=KEY), np.ones((1, 3)), ([0.55255556],)),
+            (
+                GridLSTMCell.init(
+                    *(4, 2),
+                    feature_size=2,
+                    frequency_skip=1,
+                    num_frequency_blocks=[3],
+                    couple_input_forget_gates=True,
+                    kernel_init=HALF,
+                    key=KEY,
+                ),
+                ONE_TWO_THREE,
+                (np.repeat(GRID_OUTPUT, 2, axis=1), np.repeat(GRID_STATE, 2, axis=1)),
+            ),
+        ],
+        ids=["UGRNNCell", "IntersectionRNNCell", "NASCell", "NASCell-projected", "SRUCell", "GridLSTMCell"],
+    )
+    def test_outputs_and_states(self, cell, inputs, expected):
+        state = jax.tree.map(lambda zeros: zeros + 0.1, cell.zero_state(len(inputs)))
+        results = jax.tree.leaves(cell(np.float32(inputs), state))
+        for actual, wanted in zip(results[: len(expected)], np.array(expected, dtype=np.float64), strict=True):
+            wanted = wanted if wanted.ndim == 2 else np.broadcast_to(wanted[:, None], actual.shape)
+            np.testing.assert_allclose(actual, wanted, atol=1e-6)
+
+    @pytest.mark.parametrize("rank", [1, 2, 3])
+    def test_convolutional_lstm(self, rank):
+        weights = jax.nn.initializers.constant(0.5**rank)
+        cell = ConvLSTMCell.init((2,) * rank + (1,), 1, (3,) * rank, kernel_init=weights, key=KEY)
+        inputs = np.broadcast_to(np.float32([1, 2]).reshape(2, *(1,) * (rank + 1)), (2, *(2,) * rank, 1))
+        output, state = cell(inputs, (inputs, np.zeros_like(inputs)))
+        np.testing.assert_array_equal(output, state.h)
+        for actual, wanted in ((state.c, [1.4375670191, 2.7542609292]), (state.h, [0.6529865603, 0.8736877431])):
+            np.testing.assert_allclose(actual.reshape(2, -1).T, [wanted] * 2**rank, rtol=1e-6)
 
 
 class TestOverTime:
@@ -196,7 +274,7 @@ class TestConvLSTM:
         assert str(raised.value).startswith(f"ConvLSTMCell.init: {message}")
 
 
-def broadcast_zero(key: Any, shape: Any, dtype: Any) -> np.ndarray:
+def broadcast_zero(key: Any, shape: Any, dtype: Any) -> Any:
     del key
     return np.broadcast_to(np.zeros((), dtype), shape)
 
@@ -224,6 +302,8 @@ class TestPhasedLSTM:
         trained = gradient(cell)
         assert np.any(trained.ratio_on)
         np.testing.assert_array_equal(fixed.period, trained.period)
+        never_open = gradient(dataclasses.replace(cell, ratio_on=np.zeros_like(cell.ratio_on)))
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(never_open))
 
     def test_times_keep_their_own_precision(self):
         # A thousandth of a second after 30 years, which float32 cannot tell from 30 years.

@@ -1,5 +1,6 @@
 """Cells that wrap others, with TensorFlow's own as the judge, and dropout over time."""
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -14,14 +15,23 @@ from rooms.layers.cell_table import weight_shapes
 import jnnops as nn
 from jnnops.layers import (
     RNN,
+    AttentionCellWrapper,
     BasicLSTMCell,
     Bidirectional,
+    CoupledInputForgetGateLSTMCell,
     DropoutState,
     DropoutWrapper,
+    EmbeddingWrapper,
+    GRUBlockCell,
     GRUCell,
+    HighwayWrapper,
+    InputProjectionWrapper,
+    LayerNormBasicLSTMCell,
+    LSTMBlockCell,
     LSTMCell,
     LSTMStateTuple,
     MultiRNNCell,
+    OutputProjectionWrapper,
     ResidualWrapper,
     layer,
 )
@@ -29,6 +39,7 @@ from jnnops.layers import (
 BATCH, TIME, UNITS = 3, 3, 4
 INPUTS = normal(BATCH, TIME, UNITS)
 KEY = jax.random.key(5)
+GRU = GRUCell.init(UNITS, UNITS, key=KEY)
 LSTM = rc.lstm(UNITS, UNITS, use_peepholes=True)
 RATES: dict[str, Any] = {"input_rate": 0.5, "output_rate": 0.25, "state_rate": 0.75}
 
@@ -315,3 +326,43 @@ class TestLayersOfCells:
     def test_names_of_tensorflow_2(self):
         assert nn.RNNCellDropoutWrapper is DropoutWrapper
         assert nn.RNNCellResidualWrapper is ResidualWrapper
+
+
+class TestInit:
+    def test_biases_and_norms_are_those_of_tensorflow(self):
+        gates: Any = HighwayWrapper.init(GRU, UNITS, couple_carry_transform_gates=False, carry_bias_init=2.0, key=KEY)
+        assert (set(gates.carry_b.tolist()), set(np.asarray(gates.transform_b))) == ({2.0}, {-2.0})
+        block = GRUBlockCell.init(UNITS, 2, key=KEY)
+        assert (set(block.b_ru.tolist()), set(block.b_c.tolist())) == ({1.0}, {0.0})
+        for make in (LayerNormBasicLSTMCell, CoupledInputForgetGateLSTMCell):
+            normalized: Any = make.init(UNITS, 2, layer_norm=True, norm_gain=0.5, norm_shift=-1.0, key=KEY)
+            assert np.all(np.asarray(normalized.state_gamma) == 0.5)
+            assert np.all(np.asarray(normalized.forget_beta) == -1.0)
+
+    def test_embedding_has_variance_1(self):
+        table = EmbeddingWrapper.init(GRU, 3000, UNITS, key=KEY).embedding
+        assert float(jnp.var(table)) == pytest.approx(1, abs=0.05)
+        assert float(jnp.abs(table).max()) == pytest.approx(3**0.5, abs=0.01)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda **options: HighwayWrapper.init(GRU, UNITS, couple_carry_transform_gates=False, **options),
+            lambda **options: AttentionCellWrapper.init(GRU, UNITS, attn_length=2, **options),
+            lambda **options: CoupledInputForgetGateLSTMCell.init(
+                UNITS, UNITS, use_peepholes=True, num_proj=UNITS, **options
+            ),
+            lambda **options: LSTMBlockCell.init(UNITS, UNITS, use_peephole=True, **options),
+            lambda **options: GRUBlockCell.init(UNITS, UNITS, **options),
+            lambda **options: LayerNormBasicLSTMCell.init(UNITS, UNITS, layer_norm=False, **options),
+            lambda **options: InputProjectionWrapper.init(GRU, UNITS, UNITS, **options),
+            lambda **options: OutputProjectionWrapper.init(GRU, UNITS, **options),
+        ],
+    )
+    def test_matrices_are_drawn_independently_by_kernel_init(self, make):
+        made = dataclasses.replace(wrapped := make(key=KEY), **({"cell": None} if hasattr(wrapped, "cell") else {}))
+        drawn = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(made)])
+        drawn = drawn[(drawn != 0) & (np.abs(drawn) != 1)]
+        assert np.unique(drawn).size == drawn.size
+        fours = make(key=KEY, kernel_init=jax.nn.initializers.constant(4.0))
+        assert sum(int(np.sum(leaf == 4)) for leaf in jax.tree.leaves(fours)) == drawn.size

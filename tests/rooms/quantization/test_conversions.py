@@ -234,12 +234,13 @@ class TestBothWays:
         gradient = jax.grad(lambda x: nn.quantize_and_dequantize(x, -1.0, 1.0).sum())
         assert gradient(jnp.array([-3.0, 0.5, 2.0])).tolist() == [1.0] * 3
 
-    def test_gradient_at_the_ends_is_that_of_tensorflow(self):
-        x = tf.constant([-1.01, -1.0, 0.3, 1.5, 1.51])
+    @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.5), (0.0, 0.0), (1.5, 1.5)])
+    def test_gradient_at_the_ends_is_that_of_tensorflow(self, low, high):
+        x = tf.constant([-1.01, -1.0, 0.0, 0.3, 1.5, 1.51])
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = tf.quantization.quantize_and_dequantize_v2(x, -1.0, 1.5, range_given=True)
-        gradient = jax.grad(lambda x: nn.quantize_and_dequantize(x, -1.0, 1.5, range_given=True).sum())
+            y = tf.quantization.quantize_and_dequantize_v2(x, low, high, range_given=True)
+        gradient = jax.grad(lambda x: nn.quantize_and_dequantize(x, low, high, range_given=True).sum())
         assert_equal_bits(gradient(x.numpy()), tape.gradient(y, x), "")
 
 
@@ -267,6 +268,12 @@ class TestWrongRanges:
             (
                 "fake_quant_with_min_max_vars: `min`",
                 lambda low, high: nn.fake_quant_with_min_max_vars(jnp.ones(2), low, high),
+            ),
+            (
+                "fake_quant_with_min_max_vars_per_channel: `min`",
+                lambda low, high: nn.fake_quant_with_min_max_vars_per_channel(
+                    jnp.ones(2), jnp.stack([-1.0, low]), jnp.stack([1.0, high])
+                )[1],
             ),
             (
                 "quantized_relu: `min_features`",

@@ -1,0 +1,129 @@
+"""The beam search decoder."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jnnops._check import accumulation_dtype, as_float_array, as_size, as_static_bool
+from jnnops._tables.ids import as_lengths, checked_lengths
+from jnnops.ctc import _search as search
+from jnnops.ctc._arguments import canonical_blank, is_real
+from jnnops.ctc.decoded import CTCDecoded, merge_repeats
+
+
+def ctc_beam_search_decoder(
+    inputs: ArrayLike,
+    sequence_length: ArrayLike,
+    beam_width: int = 100,
+    top_paths: int = 1,
+    *,
+    blank_index: int | None = None,
+    merge_repeated: bool = False,
+) -> CTCDecoded:
+    r"""Decodes by a beam search over what the paths spell: the likeliest labels, unless they fell out of the beam.
+
+    After each frame the ``beam_width`` likeliest prefixes are kept, each with the probability of all paths found that
+    spell it,
+
+    .. math::
+        \sum_{\pi \text{ spells labels}} \; \prod_t \text{softmax}(\text{inputs}_t)_{\pi_t}.
+
+    Of equally likely prefixes those that were there before come first, then those that extend a likelier prefix, then
+    those by a likelier label or one of a lower class. The result has no gradient; :func:`ctc_loss` of the labels found
+    has.
+
+    Args:
+        inputs: ``[max_time, batch, classes]``, floating point: logits, normalised or not.
+        sequence_length: ``[batch]``, integer: the number of frames of each row.
+        beam_width: How many prefixes are kept.
+        top_paths: How many of them are returned; at most ``beam_width``.
+        blank_index: The class of the blank; the last one unless given.
+        merge_repeated: Whether labels that repeat in a returned path count once: ``aab`` becomes ``ab``, with the score
+            of ``aab``. What the option is good for is not known; TensorFlow 1 had it on by default.
+
+    Returns:
+        ``(decoded, lengths, scores)``, see :class:`CTCDecoded`: ``decoded`` is ``[top_paths, batch, max_time]``,
+        ``lengths`` ``[top_paths, batch]``, and ``scores`` ``[batch, top_paths]``, with the dtype of ``inputs``, the
+        log-probabilities, the likeliest path first. Where there are fewer paths of a probability above 0, the others
+        are empty and have a score of minus infinity. A row whose length is negative or beyond ``max_time`` gets no
+        labels and scores of NaN, and ``checkify`` with ``user_checks`` reports it; a row with NaN or infinity among its
+        logits gets the same without a report.
+
+    Raises:
+        ValueError: If a shape does not fit the others, ``blank_index`` is out of range, ``beam_width`` is not positive
+            or ``top_paths`` is not in ``[1, beam_width]``.
+        TypeError: If ``inputs`` is not floating point or ``sequence_length`` not integer.
+
+    Note:
+        TensorFlow returns sparse matrices, which :meth:`CTCDecoded.to_sparse` makes. With fewer prefixes than
+        ``top_paths``, as in a row without frames, it raises an error. It does not always keep the likeliest prefixes:
+        one that falls out of the beam before its parent is extended is itself not extended, even if what it would
+        become were likely. In frames where the blank has a logit of minus infinity it loses what a prefix passes on to
+        a longer one that is less likely, or keeps that one twice.
+
+    Example:
+        >>> logits = jnp.log(jnp.array([[[0.4, 0.6]], [[0.4, 0.6]]]))  # the last class is the blank
+        >>> result = nn.ctc_beam_search_decoder(logits, [2], beam_width=4, top_paths=2)
+        >>> result.decoded[:, 0]  # three paths spell 0: 0 0, 0 blank and blank 0
+        Array([[ 0, -1],
+               [-1, -1]], dtype=int32)
+        >>> result.scores.round(2)  # the logarithms of 0.64 and 0.36
+        Array([[-0.45, -1.02]], dtype=float32)
+
+    References:
+        ``tf.nn.ctc_beam_search_decoder``; ``tf.compat.v1.nn.ctc_beam_search_decoder_v2`` is the same function. Graves
+        and Jaitly, "Towards End-to-End Speech Recognition with Recurrent Neural Networks", 2014, algorithm 1.
+    """
+    op = "ctc_beam_search_decoder"
+    inputs = as_float_array(op, "inputs", inputs, rank=3)
+    sequence_length = as_lengths(op, "sequence_length", sequence_length, inputs.shape[1])
+    beam_width = as_size(op, "beam_width", beam_width)
+    top_paths = as_size(op, "top_paths", top_paths)
+    if top_paths > beam_width:
+        raise ValueError(f"{op}: `top_paths` must be at most `beam_width`, {beam_width}, got {top_paths}")
+    return _ctc_beam_search_decoder(
+        inputs,
+        sequence_length,
+        beam_width=beam_width,
+        top_paths=top_paths,
+        blank_index=canonical_blank(op, -1 if blank_index is None else blank_index, inputs.shape[2]),
+        merge_repeated=as_static_bool(op, "merge_repeated", merge_repeated),
+    )
+
+
+ctc_beam_search_decoder_v2 = ctc_beam_search_decoder
+
+
+@functools.partial(jax.jit, static_argnames=("beam_width", "top_paths", "blank_index", "merge_repeated"))
+def _ctc_beam_search_decoder(
+    inputs: jax.Array,
+    sequence_length: jax.Array,
+    *,
+    beam_width: int,
+    top_paths: int,
+    blank_index: int,
+    merge_repeated: bool,
+) -> CTCDecoded:
+    dtype = inputs.dtype
+    inputs = jax.lax.stop_gradient(inputs).astype(accumulation_dtype(dtype))
+    time, batch, classes = inputs.shape
+    sequence_length, valid = checked_lengths("ctc_beam_search_decoder", "sequence_length", sequence_length, time)
+    real = is_real(time, jnp.where(valid, sequence_length, 0).astype(jnp.int32))
+
+    grid = search.staircase(beam_width, max(classes - 1, 1))
+    frames = search.make_frames(inputs, real, blank_index, grid)
+    valid &= jnp.all(search.is_proper(frames), axis=0)
+    beams = search.empty_beams(batch, beam_width, inputs.dtype)
+    trie = search.empty_trie(batch, beam_width, time)
+    beams, trie = search.search(beams, trie, jnp.zeros((), jnp.int32), frames, grid)
+
+    decoded = search.trace(beams, trie, top_paths, time)
+    lengths, scores = beams.length[:, :top_paths], beams.total[:, :top_paths]
+    lengths = jnp.where(valid[:, None], lengths, 0)
+    decoded = jnp.where(jnp.arange(time, dtype=jnp.int32)[None, None] < lengths[:, :, None], decoded, -1)
+    if merge_repeated:
+        decoded, lengths = merge_repeats(decoded)
+    scores = jnp.where(valid[:, None], scores, jnp.nan).astype(dtype)
+    return CTCDecoded(jnp.swapaxes(decoded, 0, 1), lengths.T, scores)
