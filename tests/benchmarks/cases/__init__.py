@@ -20,6 +20,7 @@ from benchmarks.cases import (
     pooling,
     quantization,
     recurrent,
+    recurrent_loops,
 )
 
 BENCHMARKS: list[Benchmark] = [
@@ -37,6 +38,7 @@ BENCHMARKS: list[Benchmark] = [
     *evaluation.BENCHMARKS,
     *embedding.BENCHMARKS,
     *recurrent.BENCHMARKS,
+    *recurrent_loops.BENCHMARKS,
     *contrib_cells.BENCHMARKS,
     *ctc.BENCHMARKS,
     *candidate_sampling.BENCHMARKS,

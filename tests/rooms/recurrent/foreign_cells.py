@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jnnops.layers import layer, static
 
+nnx: Any = None
 with contextlib.suppress(ImportError), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from flax import nnx

@@ -78,10 +78,11 @@ def equinox() -> Any:
 def test_cell_of_another_library(make):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         cell, params, state, step = make()
-        compiled = dynamic._jitted_scan._cache_size()
+        scan: Any = dynamic._jitted_scan
+        compiled = scan._cache_size()
         outputs, last = nn.dynamic_rnn(cell, INPUTS, SOME)
         nn.dynamic_rnn(jax.tree.map(lambda leaf: 2 * leaf, cell), INPUTS, SOME)
-        assert dynamic._jitted_scan._cache_size() == compiled + 1
+        assert scan._cache_size() == compiled + 1
 
         def expected(params, inputs):
             outputs, now = [], state

@@ -71,3 +71,15 @@ def test_siblings_take_it_too():
     assert_trees_close(results(True), results(False))
     checkpoints = str(jax.make_jaxpr(results, static_argnums=0)(True)).count("prevent_cse=")
     assert checkpoints >= 8  # of as many loops
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_program_of_the_gradient_does_not_grow_with_time(remat):
+    def lines(time):
+        def loss(cell, inputs):
+            return weighted(nn.dynamic_rnn(cell, inputs, time_major=True, remat=remat).state)
+
+        shape = jax.ShapeDtypeStruct((time, 3, FEATURES), jnp.float32)
+        return len(jax.jit(jax.grad(loss)).lower(CELL, shape).as_text().splitlines())
+
+    assert lines(10_000) == lines(100)
