@@ -126,7 +126,7 @@ class TestTensorFlow:
     def test_outputs_and_states(self, cell, inputs, expected):
         state = jax.tree.map(lambda zeros: zeros + 0.1, cell.zero_state(len(inputs)))
         results = jax.tree.leaves(cell(np.float32(inputs), state))
-        for actual, wanted in zip(results[: len(expected)], np.array(expected, dtype=np.float64), strict=True):
+        for actual, wanted in zip(results[: len(expected)], np.asarray(expected, np.float64), strict=True):
             wanted = wanted if wanted.ndim == 2 else np.broadcast_to(wanted[:, None], actual.shape)
             np.testing.assert_allclose(actual, wanted, atol=1e-6)
 
@@ -134,7 +134,7 @@ class TestTensorFlow:
     def test_convolutional_lstm(self, rank):
         weights = jax.nn.initializers.constant(0.5**rank)
         cell = ConvLSTMCell.init((2,) * rank + (1,), 1, (3,) * rank, kernel_init=weights, key=KEY)
-        inputs = np.broadcast_to(np.float32([1, 2]).reshape(2, *(1,) * (rank + 1)), (2, *(2,) * rank, 1))
+        inputs = np.broadcast_to(np.array([1, 2], np.float32).reshape(2, *(1,) * (rank + 1)), (2, *(2,) * rank, 1))
         output, state = cell(inputs, (inputs, np.zeros_like(inputs)))
         np.testing.assert_array_equal(output, state.h)
         for actual, wanted in ((state.c, [1.4375670191, 2.7542609292]), (state.h, [0.6529865603, 0.8736877431])):

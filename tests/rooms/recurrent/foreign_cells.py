@@ -1,6 +1,5 @@
 """Cells of other libraries, each made one of ours by a few lines; the documentation shows them."""
 
-import contextlib
 import warnings
 from typing import Any
 
@@ -9,8 +8,7 @@ import jax.numpy as jnp
 
 from jnnops.layers import layer, static
 
-nnx: Any = None
-with contextlib.suppress(ImportError), warnings.catch_warnings():
+with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from flax import nnx
 
