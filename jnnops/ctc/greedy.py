@@ -74,7 +74,7 @@ class CTCGreedyState:
 
     Attributes:
         best: ``[batch, max_time]``, int32: the likeliest class of each frame.
-        top: ``[batch, max_time]``: its logit. All are kept, as sums of parts are rounded otherwise than the whole sum.
+        top: ``[batch, max_time]``: its logit. All are kept, as sums of parts are rounded otherwise than the whole.
         frames: ``[batch]``, int32: the number of frames of each row so far.
         valid: ``[batch]``: whether all lengths so far have been proper.
         num_classes: The number of classes.

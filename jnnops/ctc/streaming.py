@@ -1,11 +1,13 @@
 r"""The decoders for frames that come in chunks: a first state, a step for each chunk, and what is decoded so far.
 
 A chunk may have any number of frames, also none, and each row any number of real ones among them: rows need not keep
-pace. However the frames are cut into chunks, the result is that of the decoder for all of them at once, bit for bit if
-``max_time`` is the number of frames there. ``finish`` leaves the state as it is, so it may be asked between chunks.
+pace. However the frames are cut into chunks, the same steps are taken as by the decoder for all of them at once. The
+scores are equal but for the rounding of sums, which XLA may order otherwise in programs of other shapes, and with them
+which of two prefixes that are likely alike to that precision comes first. ``finish`` leaves the state as it is, so it
+may be asked between chunks.
 
-A compiled step serves all chunks of one shape, so the last one is better padded than shorter. With its state donated,
-as in ``jax.jit(step, donate_argnums=0)``, it works in place, in a time that does not depend on ``max_time``.
+A compiled step serves all chunks of one shape, so the last one is better padded than shorter. The time of a step of the
+beam search grows with ``max_time``, as XLA on CPU copies the trie in each frame.
 """
 
 import dataclasses
