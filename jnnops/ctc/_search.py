@@ -60,7 +60,7 @@ class Beams(NamedTuple):
 class Trie(NamedTuple):
     """The parent of each node and the label that leads from there to it, ``[batch, max_time * beam_width]``.
 
-    The node ``frame * beam_width + beam`` was made when that beam was extended in that frame.
+    The node ``frame * beam_width + beam`` was made when that beam was extended in that frame of the row.
     """
 
     parent: jax.Array
@@ -163,12 +163,12 @@ def look_up(table: np.ndarray, index: jax.Array) -> jax.Array:
 
 
 def put(array: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
-    """Sets items of each row, but for those out of range; ``[batch, size]`` by ``[batch, count]``."""
+    """Sets items of each row, but for those out of range; ``[batch, size, ...]`` by ``[batch, count]``."""
 
     def row(array: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
         return array.at[index].set(value, mode="drop", wrap_negative_indices=False)
 
-    return jax.vmap(row)(array, index, jnp.broadcast_to(value, index.shape))
+    return jax.vmap(row)(array, index, jnp.broadcast_to(value, index.shape + array.shape[2:]))
 
 
 def log_add(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -234,21 +234,36 @@ def is_proper(frames: Frame) -> jax.Array:
 
 
 def search(beams: Beams, trie: Trie, start: jax.Array, frames: Frame, grid: Grid, scorer: Scorer | None) -> Any:
-    """Advances by frames, of which the first is number ``start``; returns the beams and the trie."""
-    beam_width = beams.total.shape[1]
+    """Advances by frames, of which the first is number ``start`` of its row; returns the beams, the trie and the count.
+
+    Args:
+        beams: The beams before these frames.
+        trie: Their trie, in which there is room for the real frames.
+        start: ``[batch]``, how many real frames each row has had.
+        frames: The frames.
+        grid: The extensions.
+        scorer: What scores the extensions, if anything.
+    """
 
     def step(carry: tuple[Beams, Trie, jax.Array], frame: Frame) -> tuple[tuple[Beams, Trie, jax.Array], None]:
         beams, trie, number = carry
-        new, nodes = advance(beams, trie, number * beam_width, frame, grid, scorer)
+        beam_width = beams.total.shape[1]
+        new, nodes = advance(beams, trie, number[:, None] * beam_width, frame, grid, scorer)
         beams = jax.tree.map(lambda new, old: jnp.where(_like(frame.real, old), new, old), new, beams)
-        trie = Trie(
-            *(lax.dynamic_update_slice_in_dim(a, b, number * beam_width, 1) for a, b in zip(trie, nodes, strict=True))
-        )
-        return (beams, trie, number + 1), None
+        real = frame.real[:, 0]
+        trie = Trie(*(_write(a, b, number, real) for a, b in zip(trie, nodes, strict=True)))
+        return (beams, trie, number + real.astype(number.dtype)), None
 
     carry = vary_with((beams, trie, start), frames, scorer)
-    (beams, trie, _), _ = lax.scan(step, carry, frames)
-    return beams, trie
+    return lax.scan(step, carry, frames)[0]
+
+
+def _write(array: jax.Array, nodes: jax.Array, number: jax.Array, real: jax.Array) -> jax.Array:
+    """Sets what is known of the nodes of frame ``number`` of each row, if that is real."""
+    batch, beam_width = nodes.shape
+    array = array.reshape(batch, array.shape[1] // beam_width, beam_width)
+    place = jnp.where(real, number, array.shape[1])[:, None]
+    return put(array, place, nodes[:, None]).reshape(batch, array.shape[1] * beam_width)
 
 
 def advance(

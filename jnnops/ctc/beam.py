@@ -1,5 +1,7 @@
-"""The beam search decoder."""
+"""The beam search decoder: a state before the first frame, one after more frames, and the paths of a state."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,9 +10,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_array, as_float_array, as_size, as_static_bool, check_callable
-from jnnops._tables.ids import as_lengths, checked_lengths
+from jnnops._primitives.serialization import serializable
+from jnnops._tables.ids import as_lengths
 from jnnops.ctc import _search as search
-from jnnops.ctc._arguments import canonical_blank, is_real
+from jnnops.ctc._arguments import canonical_blank, is_real, lengths_of_chunk
 from jnnops.ctc.decoded import CTCDecoded, merge_repeats
 
 
@@ -102,16 +105,13 @@ def ctc_beam_search_decoder(
     inputs = as_float_array(op, "inputs", inputs, rank=3)
     sequence_length = as_lengths(op, "sequence_length", sequence_length, inputs.shape[1])
     beam_width = as_size(op, "beam_width", beam_width)
-    top_paths = as_size(op, "top_paths", top_paths)
-    if top_paths > beam_width:
-        raise ValueError(f"{op}: `top_paths` must be at most `beam_width`, {beam_width}, got {top_paths}")
+    top_paths = check_top_paths(op, top_paths, beam_width)
     check_scorer(op, scorer, initial_state, inputs.shape[1])
-    compilable = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(scorer))
-    return (_jitted_decode if compilable else _decode)(
+    return (_jitted_decode if is_compilable(scorer) else _decode)(
         inputs,
         sequence_length,
         scorer,
-        jax.tree.map(jnp.asarray, initial_state),
+        as_scorer_state(op, initial_state, inputs.shape[1]),
         beam_width=beam_width,
         top_paths=top_paths,
         blank_index=canonical_blank(op, -1 if blank_index is None else blank_index, inputs.shape[2]),
@@ -122,17 +122,36 @@ def ctc_beam_search_decoder(
 ctc_beam_search_decoder_v2 = ctc_beam_search_decoder
 
 
-def check_scorer(op: str, scorer: search.Scorer | None, initial_state: Any, batch: int) -> None:
-    """Raises unless the scorer can be called with the state and returns what it must."""
-    if scorer is None:
-        return
-    check_callable(op, "scorer", scorer, "scorer(state, label)")
+def check_top_paths(op: str, top_paths: int, beam_width: int) -> int:
+    """Returns the number of paths if there are so many beams, otherwise raises."""
+    top_paths = as_size(op, "top_paths", top_paths)
+    if top_paths > beam_width:
+        raise ValueError(f"{op}: `top_paths` must be at most `beam_width`, {beam_width}, got {top_paths}")
+    return top_paths
+
+
+def as_scorer_state(op: str, initial_state: Any, batch: int) -> Any:
+    """Converts the states of the scorer, one for each row."""
     state = jax.tree.map(lambda leaf: as_array(op, "initial_state", leaf), initial_state)
     for leaf in jax.tree.leaves(state):
         if leaf.shape[:1] != (batch,):
             raise ValueError(
                 f"{op}: `initial_state` must have shapes [{batch}, ...] (one for each row), got {leaf.shape}"
             )
+    return state
+
+
+def is_compilable(scorer: search.Scorer | None) -> bool:
+    """Whether the scorer, or none, is a pytree of arrays, which a compiled function takes as an argument."""
+    return all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(scorer))
+
+
+def check_scorer(op: str, scorer: search.Scorer | None, initial_state: Any, batch: int) -> None:
+    """Raises unless the scorer can be called with the state and returns what it must."""
+    if scorer is None:
+        return
+    check_callable(op, "scorer", scorer, "scorer(state, label)")
+    state = as_scorer_state(op, initial_state, batch)
     result = jax.eval_shape(scorer, state, jax.ShapeDtypeStruct((batch,), jnp.int32))
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{op}: `scorer` must return (log_score, new_state), got {type(result).__name__}")
@@ -142,6 +161,102 @@ def check_scorer(op: str, scorer: search.Scorer | None, initial_state: Any, batc
     kinds = [jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree) for tree in (state, after)]
     if kinds[0] != kinds[1]:
         raise TypeError(f"{op}: `scorer` must return a state as it was given, {kinds[0]}, got {kinds[1]}")
+
+
+@serializable
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("beams", "trie", "frames", "valid"),
+    meta_fields=("num_classes", "max_time", "blank_index", "dtype"),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class CTCBeamSearchState:
+    """What a beam search remembers of the frames so far; a pytree whose settings are part of its structure.
+
+    Attributes:
+        beams: The prefixes that are kept.
+        trie: What they have spelled.
+        frames: ``[batch]``, int32: the number of frames of each row so far.
+        valid: ``[batch]``: whether all lengths and logits so far have been proper.
+        num_classes: The number of classes.
+        max_time: How many frames a row may have.
+        blank_index: The class of the blank.
+        dtype: That of the logits.
+    """
+
+    beams: search.Beams
+    trie: search.Trie
+    frames: jax.Array
+    valid: jax.Array
+    num_classes: int
+    max_time: int
+    blank_index: int
+    dtype: np.dtype
+
+    @property
+    def beam_width(self) -> int:
+        """How many prefixes are kept."""
+        return self.beams.total.shape[1]
+
+
+def begin(
+    initial_state: Any,
+    *,
+    batch: int,
+    num_classes: int,
+    max_time: int,
+    beam_width: int,
+    blank_index: int,
+    dtype: np.dtype,
+) -> CTCBeamSearchState:
+    """The state before the first frame."""
+    return CTCBeamSearchState(
+        search.empty_beams(batch, beam_width, accumulation_dtype(dtype), initial_state),
+        search.empty_trie(batch, beam_width, max_time),
+        jnp.zeros(batch, jnp.int32),
+        jnp.ones(batch, bool),
+        num_classes=num_classes,
+        max_time=max_time,
+        blank_index=blank_index,
+        dtype=dtype,
+    )
+
+
+def advance(
+    op: str,
+    state: CTCBeamSearchState,
+    inputs: jax.Array,
+    sequence_length: jax.Array,
+    scorer: search.Scorer | None,
+) -> CTCBeamSearchState:
+    """The state after further frames."""
+    inputs = jax.lax.stop_gradient(inputs).astype(accumulation_dtype(inputs.dtype))
+    length, valid = lengths_of_chunk(op, sequence_length, inputs.shape[0], state.frames, state.max_time)
+    valid &= state.valid
+    real = is_real(inputs.shape[0], jnp.where(valid, length, 0))
+
+    plain = scorer is None
+    if plain:
+        grid = search.staircase(state.beam_width, max(state.num_classes - 1, 1))
+    else:
+        grid = search.whole_grid(state.beam_width, state.num_classes)
+    frames = search.make_frames(inputs, real, state.blank_index, grid, sort=plain)
+    valid &= jnp.all(search.is_proper(frames), axis=0)
+    beams, trie, number = search.search(state.beams, state.trie, state.frames, frames, grid, scorer)
+    return dataclasses.replace(state, beams=beams, trie=trie, frames=number, valid=valid)
+
+
+def conclude(state: CTCBeamSearchState, *, top_paths: int, merge_repeated: bool) -> CTCDecoded:
+    """The paths that are likeliest after the frames so far."""
+    decoded = search.trace(state.beams, state.trie, top_paths, state.max_time)
+    lengths, scores = state.beams.length[:, :top_paths], state.beams.total[:, :top_paths]
+    lengths = jnp.where(state.valid[:, None], lengths, 0)
+    inside = jnp.arange(state.max_time, dtype=jnp.int32)[None, None] < lengths[:, :, None]
+    decoded = jnp.where(inside, decoded, -1)
+    if merge_repeated:
+        decoded, lengths = merge_repeats(decoded)
+    scores = jnp.where(state.valid[:, None], scores, jnp.nan).astype(state.dtype)
+    return CTCDecoded(jnp.swapaxes(decoded, 0, 1), lengths.T, scores)
 
 
 def _decode(
@@ -155,28 +270,18 @@ def _decode(
     blank_index: int,
     merge_repeated: bool,
 ) -> CTCDecoded:
-    dtype = inputs.dtype
-    inputs = jax.lax.stop_gradient(inputs).astype(accumulation_dtype(dtype))
     time, batch, classes = inputs.shape
-    sequence_length, valid = checked_lengths("ctc_beam_search_decoder", "sequence_length", sequence_length, time)
-    real = is_real(time, jnp.where(valid, sequence_length, 0).astype(jnp.int32))
-
-    plain = scorer is None
-    grid = search.staircase(beam_width, max(classes - 1, 1)) if plain else search.whole_grid(beam_width, classes)
-    frames = search.make_frames(inputs, real, blank_index, grid, sort=plain)
-    valid &= jnp.all(search.is_proper(frames), axis=0)
-    beams = search.empty_beams(batch, beam_width, inputs.dtype, initial_state)
-    trie = search.empty_trie(batch, beam_width, time)
-    beams, trie = search.search(beams, trie, jnp.zeros((), jnp.int32), frames, grid, scorer)
-
-    decoded = search.trace(beams, trie, top_paths, time)
-    lengths, scores = beams.length[:, :top_paths], beams.total[:, :top_paths]
-    lengths = jnp.where(valid[:, None], lengths, 0)
-    decoded = jnp.where(jnp.arange(time, dtype=jnp.int32)[None, None] < lengths[:, :, None], decoded, -1)
-    if merge_repeated:
-        decoded, lengths = merge_repeats(decoded)
-    scores = jnp.where(valid[:, None], scores, jnp.nan).astype(dtype)
-    return CTCDecoded(jnp.swapaxes(decoded, 0, 1), lengths.T, scores)
+    state = begin(
+        initial_state,
+        batch=batch,
+        num_classes=classes,
+        max_time=time,
+        beam_width=beam_width,
+        blank_index=blank_index,
+        dtype=inputs.dtype,
+    )
+    state = advance("ctc_beam_search_decoder", state, inputs, sequence_length, scorer)
+    return conclude(state, top_paths=top_paths, merge_repeated=merge_repeated)
 
 
 _jitted_decode = jax.jit(_decode, static_argnames=("beam_width", "top_paths", "blank_index", "merge_repeated"))

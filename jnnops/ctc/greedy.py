@@ -1,5 +1,6 @@
 """The greedy decoder."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array, as_static_bool
-from jnnops._tables.ids import as_lengths, checked_lengths
-from jnnops.ctc._arguments import canonical_blank, is_real
+from jnnops._primitives.serialization import serializable
+from jnnops._tables.ids import as_lengths
+from jnnops.ctc._arguments import canonical_blank, is_real, lengths_of_chunk
 from jnnops.ctc.decoded import CTCDecoded, compact
 
 
@@ -60,21 +62,60 @@ def ctc_greedy_decoder(
     return _ctc_greedy_decoder(inputs, sequence_length, merge_repeated=merge_repeated, blank_index=blank)
 
 
+@serializable
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("best", "top", "frames", "valid"),
+    meta_fields=("num_classes", "blank_index"),
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class CTCGreedyState:
+    """What the greedy decoder remembers of the frames so far; a pytree whose settings are part of its structure.
+
+    Attributes:
+        best: ``[batch, max_time]``, int32: the likeliest class of each frame.
+        top: ``[batch, max_time]``: its logit. All are kept, as sums of parts are rounded otherwise than the whole.
+        frames: ``[batch]``, int32: the number of frames of each row so far.
+        valid: ``[batch]``: whether all lengths so far have been proper.
+        num_classes: The number of classes.
+        blank_index: The class of the blank.
+    """
+
+    best: jax.Array
+    top: jax.Array
+    frames: jax.Array
+    valid: jax.Array
+    num_classes: int
+    blank_index: int
+
+
+def find_best(inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The likeliest class of each frame and its logit, both ``[batch, time]``."""
+    best = jnp.argmax(inputs, axis=2).astype(jnp.int32)
+    top = jnp.take_along_axis(inputs, best[:, :, None], axis=2)[:, :, 0]
+    return best.T, top.T
+
+
+def conclude(state: CTCGreedyState, *, merge_repeated: bool) -> CTCDecoded:
+    """The path of the frames so far."""
+    time = state.best.shape[1]
+    real = is_real(time, jnp.where(state.valid, state.frames, 0)).T
+    emitted = real & (state.best != state.blank_index)
+    if merge_repeated:
+        emitted &= state.best != jnp.pad(state.best[:, :-1], ((0, 0), (min(1, time), 0)), constant_values=-1)
+    decoded, lengths = compact(state.best, emitted)
+
+    score = -jnp.sum(jnp.where(real, state.top, 0).astype(accumulation_dtype(state.top.dtype)), axis=1)
+    score = jnp.where(state.valid, score, jnp.nan).astype(state.top.dtype)
+    return CTCDecoded(decoded[None], lengths[None], score[:, None])
+
+
 @functools.partial(jax.jit, static_argnames=("merge_repeated", "blank_index"))
 def _ctc_greedy_decoder(
     inputs: jax.Array, sequence_length: jax.Array, *, merge_repeated: bool, blank_index: int
 ) -> CTCDecoded:
-    time = inputs.shape[0]
-    sequence_length, valid = checked_lengths("ctc_greedy_decoder", "sequence_length", sequence_length, time)
-
-    real = is_real(time, jnp.where(valid, sequence_length, 0).astype(jnp.int32)).T
-    best = jnp.argmax(inputs, axis=2).astype(jnp.int32).T
-    emitted = real & (best != blank_index)
-    if merge_repeated:
-        emitted &= best != jnp.pad(best[:, :-1], ((0, 0), (min(1, time), 0)), constant_values=-1)
-    decoded, lengths = compact(best, emitted)
-
-    top = jnp.take_along_axis(inputs, best.T[:, :, None], axis=2)[:, :, 0].T
-    score = -jnp.sum(jnp.where(real, top, 0).astype(accumulation_dtype(inputs.dtype)), axis=1)
-    score = jnp.where(valid, score, jnp.nan).astype(inputs.dtype)
-    return CTCDecoded(decoded[None], lengths[None], score[:, None])
+    time, batch, classes = inputs.shape
+    before = jnp.zeros(batch, jnp.int32)
+    length, valid = lengths_of_chunk("ctc_greedy_decoder", sequence_length, time, before, time)
+    state = CTCGreedyState(*find_best(inputs), length, valid, num_classes=classes, blank_index=blank_index)
+    return conclude(state, merge_repeated=merge_repeated)

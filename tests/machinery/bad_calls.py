@@ -95,7 +95,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
     "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
     "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size beam_width top_paths",
-    "size from 0": "max_steps depth_radius steps batch_size global_batch_size",
+    "size from 0": "max_steps depth_radius steps batch_size global_batch_size max_time",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
     "axes": "reduction_dimension axis axes spatial_dims",
     "boolean": "normalize narrow_range signed_input range_given preprocess_collapse_repeated ctc_merge_repeated "

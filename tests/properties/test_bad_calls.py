@@ -113,8 +113,18 @@ def assert_all_refused(name: str, function: Callable[..., Any], good: Mapping[st
     assert not wrong, "\n".join(wrong)
 
 
+_GREEDY = nn.ctc_greedy_init(2, 4, max_time=5)
+_BEAMS = nn.ctc_beam_search_init(2, 4, max_time=5, beam_width=3)
+_CHUNK = {"inputs": jnp.ones((3, 2, 4)), "sequence_length": jnp.array([2, 3])}
+
 # Good calls of the ops whose cases make the arguments out of arrays.
 _OTHERS = {
+    "ctc_greedy_init": {"batch_size": 2, "num_classes": 4, "max_time": 5},
+    "ctc_greedy_step": {"state": _GREEDY, **_CHUNK},
+    "ctc_greedy_finish": {"state": _GREEDY},
+    "ctc_beam_search_init": {"batch_size": 2, "num_classes": 4, "max_time": 5, "beam_width": 3},
+    "ctc_beam_search_step": {"state": _BEAMS, **_CHUNK},
+    "ctc_beam_search_finish": {"state": _BEAMS},
     "raw_rnn": {
         "cell": _RNN.cell,
         "loop_fn": lambda time, output, state, loop_state: (

@@ -149,6 +149,22 @@ def keras_beam_search(beam_width: int) -> Callable[..., Any]:
     return decode
 
 
+def in_chunks(init: Callable[..., Any], step: Callable[..., Any], finish: Callable[..., Any]) -> Callable[..., Any]:
+    """Decodes chunk by chunk, a fifth of the frames in each."""
+
+    def decode(inputs: jax.Array, sequence_length: jax.Array) -> Any:
+        chunks = inputs.reshape(5, TIME // 5, BATCH, CLASSES)
+        lengths = jnp.clip(sequence_length - jnp.arange(5)[:, None] * (TIME // 5), 0, TIME // 5)
+        state = init(BATCH, CLASSES, TIME)
+        return finish(jax.lax.scan(lambda state, chunk: (step(state, *chunk), None), state, (chunks, lengths))[0])
+
+    return decode
+
+
+def beam_search_init(*sizes: int) -> nn.CTCBeamSearchState:
+    return nn.ctc_beam_search_init(*sizes, beam_width=10)
+
+
 BENCHMARKS = [
     *(loss_at(*size) for size in SIZES),
     *(alignment_at(*size) for size in SIZES),
@@ -194,5 +210,29 @@ BENCHMARKS = [
             differs=("tensorflow", "plain"),  # they do not always keep the likeliest prefixes
         )
         for classes, beam_width in ((CLASSES, 10), (CLASSES, 100), (5000, 10))
+    ),
+    *(
+        Benchmark(
+            op,
+            f"B8_T{TIME}_V{CLASSES}",
+            constants={
+                "inputs": normal(TIME, BATCH, CLASSES, scale=5.0),
+                "sequence_length": integers(TIME // 2, TIME + 1, BATCH, seed=1),
+            },
+            ours=in_chunks(*streaming),
+            plain=lambda inputs, sequence_length, whole=whole: whole(inputs, sequence_length),
+        )
+        for op, streaming, whole in (
+            (
+                "ctc_beam_search_step",
+                (beam_search_init, nn.ctc_beam_search_step, nn.ctc_beam_search_finish),
+                lambda inputs, sequence_length: nn.ctc_beam_search_decoder(inputs, sequence_length, 10),
+            ),
+            (
+                "ctc_greedy_step",
+                (nn.ctc_greedy_init, nn.ctc_greedy_step, nn.ctc_greedy_finish),
+                nn.ctc_greedy_decoder,
+            ),
+        )
     ),
 ]

@@ -119,6 +119,20 @@ class TestPaths:
         for row in range(24):
             assert_same(*found(result, row), prefix_search(logits[:, row], 6))
 
+    def test_a_prefix_that_comes_back_long_before_what_continues_it(self):
+        # A prefix comes back while the beams that continue it are three labels longer and more: the label that follows
+        # it there is not the last one. If that is taken instead, 1 0 1 1 0 is found twice and later lost.
+        logits = np.array(
+            [
+                *([-2, 1, 0], [0.5, 1.5, -0.5], [-2, 2.5, 0], [-5, -6, 1.5], [-4, 0, -0.5]),
+                *([4.5, -0.5, -1], [-2, 0.5, 1], [-4.5, -5, 1], [-3.5, -0.5, -0.5], [0.5, -2.5, -0.5]),
+            ],
+            np.float32,
+        )
+        expected = prefix_search(logits, 7)
+        assert expected[-1][0] == (1, 0, 1, 1, 0)
+        assert_same(*found(nn.ctc_beam_search_decoder(logits[:, None], np.array([10]), 7, 7), 0), expected)
+
     def test_many_labels_and_a_wide_beam(self):
         logits = drawn("plain", 2, 4, 1, 200)
         result = nn.ctc_beam_search_decoder(logits, np.array([4]), 1000, 1000)
