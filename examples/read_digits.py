@@ -4,6 +4,10 @@ The digits are scikit-learn's 1,797 scans of 8 by 8 pixels. Lines of three to ei
 uneven spacing, shift, brightness and noise; the lines that measure the error are made of digits held out from training.
 The network never learns where a digit stands in its line: CTC finds that out.
 
+Three decoders read what the network has seen: the greedy one, a beam search, and a beam search that a grammar of dates
+guides, a trigram counted in other dates. They are compared on lines of random digits and on lines that are dates, as
+clean as in training and with much more noise. The grammar corrects dates, and misreads what is none.
+
 Run ``python examples/read_digits.py --help`` for the options.
 """
 
@@ -15,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shared.alignment import mark_labels
+from shared.date_grammar import LENGTH, DateGrammar, load_dates
 from shared.experiment import Experiment
 from sklearn.datasets import load_digits
 
@@ -28,8 +34,10 @@ HEIGHT, WIDTH = 12, 96  # of a line
 SHORTEST, LONGEST = 3, 8  # digits in a line
 LARGEST_GAP = 4  # columns between digits
 BLANK = 10  # CTC's class of no digit; the others are the digits themselves
+CLEAN, NOISY = 0.05, 0.15  # standard deviations of the noise
 BATCH = 32
-HELD_OUT_LINES = 500
+HELD_OUT_LINES = 500  # of each kind
+BEAMS = 30
 
 
 class Lines(NamedTuple):
@@ -60,16 +68,14 @@ def load_scans(seed: int) -> tuple[Scans, Scans]:
     )
 
 
-def compose_line(key: jax.Array, scans: Scans) -> Lines:
-    """Writes random scans side by side: one line, without batch dimension."""
-    keys = jax.random.split(key, 7)
-    length = jax.random.randint(keys[0], (), SHORTEST, LONGEST + 1)
-    chosen = jax.random.randint(keys[1], (LONGEST,), 0, len(scans.labels))
-    gaps = jax.random.randint(keys[2], (LONGEST,), 0, LARGEST_GAP + 1)
+def write_line(key: jax.Array, scans: Scans, chosen: jax.Array, length: jax.Array) -> Lines:
+    """Writes the first ``length`` of the chosen scans side by side: one line, without noise or batch dimension."""
+    keys = jax.random.split(key, 4)
+    gaps = jax.random.randint(keys[0], (LONGEST,), 0, LARGEST_GAP + 1)
     ends = jnp.cumsum(gaps + DIGIT)
-    left = jax.random.randint(keys[3], (), 0, WIDTH - ends[length - 1] + 1) + ends - DIGIT  # [LONGEST]
-    top = jax.random.randint(keys[4], (LONGEST,), 0, HEIGHT - DIGIT + 1)
-    brightness = jax.random.uniform(keys[5], (LONGEST,), minval=0.6, maxval=1.0)
+    left = jax.random.randint(keys[1], (), 0, WIDTH - ends[length - 1] + 1) + ends - DIGIT  # [LONGEST]
+    top = jax.random.randint(keys[2], (LONGEST,), 0, HEIGHT - DIGIT + 1)
+    brightness = jax.random.uniform(keys[3], (LONGEST,), minval=0.6, maxval=1.0)
     brightness = jnp.where(jnp.arange(LONGEST) < length, brightness, 0)
 
     def place(scan: jax.Array, top: jax.Array, left: jax.Array, brightness: jax.Array) -> jax.Array:
@@ -78,14 +84,38 @@ def compose_line(key: jax.Array, scans: Scans) -> Lines:
         return jax.lax.dynamic_update_slice(line, brightness * scan, (top, left))[:, :WIDTH]
 
     image = jax.vmap(place)(scans.images[chosen], top, left, brightness).sum(0)
-    image += 0.05 * jax.random.normal(keys[6], image.shape)
     return Lines(image[..., None], scans.labels[chosen], length)
 
 
 @functools.partial(jax.jit, static_argnames="batch")
 def compose_lines(key: jax.Array, scans: Scans, batch: int) -> Lines:
-    """Composes a batch of lines."""
-    return jax.vmap(compose_line, in_axes=(0, None))(jax.random.split(key, batch), scans)
+    """Composes a batch of lines of random digits, without noise."""
+
+    def compose_line(key: jax.Array) -> Lines:
+        length_key, choice_key, write_key = jax.random.split(key, 3)
+        length = jax.random.randint(length_key, (), SHORTEST, LONGEST + 1)
+        chosen = jax.random.randint(choice_key, (LONGEST,), 0, len(scans.labels))
+        return write_line(write_key, scans, chosen, length)
+
+    return jax.vmap(compose_line)(jax.random.split(key, batch))
+
+
+@jax.jit
+def compose_dates(key: jax.Array, scans: Scans, dates: jax.Array) -> Lines:
+    """Composes a line of each date ``[batch, LENGTH]``, with a random scan of each digit and without noise."""
+
+    def compose_date(key: jax.Array, date: jax.Array) -> Lines:
+        choice_key, write_key = jax.random.split(key)
+        shows = scans.labels[None] == date[:, None]  # [LENGTH, scans]
+        chosen = jax.random.categorical(choice_key, jnp.where(shows, 0.0, -jnp.inf))
+        return write_line(write_key, scans, chosen, jnp.int32(LENGTH))
+
+    return jax.vmap(compose_date)(jax.random.split(key, len(dates)), dates)
+
+
+def add_noise(key: jax.Array, lines: Lines, deviation: float) -> Lines:
+    """Adds normal noise to all pixels."""
+    return lines._replace(images=lines.images + deviation * jax.random.normal(key, lines.images.shape))
 
 
 @layers.layer
@@ -159,8 +189,8 @@ def frames(logits: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="steps", donate_argnames="state")
 def train_step(state: TrainState, key: jax.Array, scans: Scans, steps: int) -> tuple[TrainState, jax.Array]:
     """Composes a batch and takes a step of training on it."""
-    compose_key, dropout_key = jax.random.split(key)
-    lines = compose_lines(compose_key, scans, BATCH)
+    compose_key, noise_key, dropout_key = jax.random.split(key, 3)
+    lines = add_noise(noise_key, compose_lines(compose_key, scans, BATCH), CLEAN)
 
     def loss_of(model: Reader) -> tuple[jax.Array, Any]:
         logits, statistics = model(lines.images, state.statistics, training=True, key=dropout_key)
@@ -173,63 +203,115 @@ def train_step(state: TrainState, key: jax.Array, scans: Scans, steps: int) -> t
     return TrainState(cast(Reader, optax.apply_updates(model, updates)), statistics, optimizer_state), loss
 
 
+class Readings(NamedTuple):
+    """What each decoder reads in a batch of lines, and the log-posteriors ``[time, batch, classes]`` it reads."""
+
+    greedy: nn.CTCDecoded
+    beam: nn.CTCDecoded
+    grammar: nn.CTCDecoded
+    scores: jax.Array
+
+
 @jax.jit
-def read(model: Reader, statistics: Any, images: jax.Array) -> tuple[nn.CTCDecoded, jax.Array]:
-    """Reads lines: the decoded digits, and the posteriors ``[time, batch, classes]``."""
+def read(model: Reader, statistics: Any, grammar: DateGrammar, images: jax.Array) -> Readings:
+    """Reads lines with each decoder."""
     logits, _ = model(images, statistics)
-    return nn.ctc_greedy_decoder(logits, frames(logits)), nn.softmax(logits)
-
-
-def texts(decoded: nn.CTCDecoded) -> list[list[int]]:
-    """The digits read in each line."""
-    return [
-        path[:length].tolist()
-        for path, length in zip(np.asarray(decoded.decoded[0]), np.asarray(decoded.lengths[0]), strict=True)
-    ]
-
-
-def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
-    """The fewest insertions, deletions and substitutions that make ``b`` of ``a`` (Levenshtein)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
-    return row[-1]
-
-
-def character_error_rate(state: TrainState, lines: Lines) -> float:
-    """Edits that the reading needs, as a fraction of the digits there are."""
-    decoded, _ = read(state.model, state.statistics, lines.images)
-    labels, lengths = np.asarray(lines.labels), np.asarray(lines.lengths)
-    truth = [label[:length].tolist() for label, length in zip(labels, lengths, strict=True)]
-    edits = sum(edit_distance(found, wanted) for found, wanted in zip(texts(decoded), truth, strict=True))
-    return edits / sum(map(len, truth))
-
-
-def draw(state: TrainState, lines: Lines, losses: list[float], title: str) -> Figure:
-    """Draws sample lines, what was read, where the digits stand, the posteriors over time, and the loss."""
-    samples = 4
-    decoded, posteriors = read(state.model, state.statistics, lines.images[:samples])
-    alignment = nn.ctc_forced_alignment(
-        lines.labels[:samples], jnp.log(posteriors), lines.lengths[:samples], frames(posteriors), blank_index=BLANK
+    start = grammar.init_state(len(images))
+    return Readings(
+        nn.ctc_greedy_decoder(logits, frames(logits)),
+        nn.ctc_beam_search_decoder(logits, frames(logits), BEAMS),
+        nn.ctc_beam_search_decoder(logits, frames(logits), BEAMS, scorer=grammar, initial_state=start),
+        nn.log_softmax(logits),
     )
+
+
+def edits(decoded: nn.CTCDecoded, lines: Lines) -> jax.Array:
+    """The edits that each line's reading needs, ``[batch]``."""
+    return nn.edit_distance(decoded.decoded[0], lines.labels, decoded.lengths[0], lines.lengths, normalize=False)
+
+
+def error_rates(readings: Readings, lines: Lines) -> list[float]:
+    """The character error rate of each decoder: the edits as a fraction of the digits there are."""
+    digits = lines.lengths.sum()
+    return [float(edits(decoded, lines).sum() / digits) for decoded in readings[:3]]
+
+
+def text(labels: jax.Array, length: jax.Array) -> str:
+    """The digits of a line."""
+    return "".join(map(str, labels[:length].tolist()))
+
+
+class Sample(NamedTuple):
+    """A line of a batch, to be drawn."""
+
+    lines: Lines
+    readings: Readings
+    row: int
+
+
+def choose_samples(tests: dict[str, Lines], readings: dict[str, Readings]) -> list[Sample]:
+    """Two clean lines of random digits, and the two noisy dates that the grammar corrects most."""
+    name = "noisy dates"
+    gain = edits(readings[name].beam, tests[name]) - edits(readings[name].grammar, tests[name])
+    rows = [("digits", 0), ("digits", 1), *((name, int(row)) for row in jnp.argsort(-gain)[:2])]
+    return [Sample(tests[name], readings[name], row) for name, row in rows]
+
+
+def draw_sample(sample: Sample, image: Axes, heat: Axes) -> None:
+    """Draws a line, what was read, where the digits stand, and the posteriors over time."""
+    lines, readings, row = sample
+    written = text(lines.labels[row], lines.lengths[row])
+    found = [text(decoded.decoded[0, row], decoded.lengths[0, row]) for decoded in readings[:3]]
+    this, scores = slice(row, row + 1), readings.scores[:, row : row + 1]
+    alignment = nn.ctc_forced_alignment(
+        lines.labels[this], scores, lines.lengths[this], frames(scores), blank_index=BLANK
+    )
+    image.imshow(lines.images[row, :, :, 0], cmap="gray_r", aspect="auto")
+    image.set(xticks=[], yticks=[])
+    mark_labels(image, alignment, 0, written, WIDTH / len(scores))
+    title = f"written {written}, read {found[0]} greedily, {found[1]} by beams, {found[2]} as a date"
+    image.set_title(title, fontsize=10, loc="left")
+    heat.imshow(jnp.exp(scores[:, 0]).T, cmap="viridis", aspect="auto", vmin=0, vmax=1)
+    heat.set(xticks=[], yticks=range(BLANK + 1), yticklabels=[*map(str, range(BLANK)), "blank"])
+    heat.tick_params(labelsize=5)
+
+
+def draw(samples: Sequence[Sample], losses: list[float]) -> Figure:
+    """Draws sample lines and the loss."""
     figure = Figure(figsize=(9, 13))
-    axes = figure.subplots(2 * samples + 1, 1, height_ratios=[1, 1.6] * samples + [3])
-    for i, found in enumerate(texts(decoded)):
-        wanted = "".join(map(str, lines.labels[i, : lines.lengths[i]].tolist()))
-        image, heat = axes[2 * i], axes[2 * i + 1]
-        image.imshow(lines.images[i, :, :, 0], cmap="gray_r", aspect="auto")
-        image.set(xticks=[], yticks=[])
-        mark_labels(image, alignment, i, wanted, WIDTH / len(posteriors))
-        image.set_title(f"read {''.join(map(str, found))}, written {wanted}", fontsize=10, loc="left")
-        heat.imshow(posteriors[:, i].T, cmap="viridis", aspect="auto", vmin=0, vmax=1)
-        heat.set(xticks=[], yticks=range(BLANK + 1), yticklabels=[*map(str, range(BLANK)), "blank"])
-        heat.tick_params(labelsize=5)
+    axes = figure.subplots(2 * len(samples) + 1, 1, height_ratios=[1, 1.6] * len(samples) + [3])
+    for i, sample in enumerate(samples):
+        draw_sample(sample, axes[2 * i], axes[2 * i + 1])
     axes[-1].plot(losses, linewidth=0.8)
     axes[-1].set(xlabel="step", ylabel="CTC loss per digit (nats)", yscale="log")
-    figure.suptitle(title)
     return figure
+
+
+def compose_tests(key: jax.Array, scans: Scans, dates: np.ndarray) -> dict[str, Lines]:
+    """Composes the lines that measure the error."""
+    line_key, date_key, noise_key = jax.random.split(key, 3)
+    digits = compose_lines(line_key, scans, HELD_OUT_LINES)
+    in_dates = compose_dates(date_key, scans, jnp.asarray(dates[:HELD_OUT_LINES]))
+    return {
+        "digits": add_noise(noise_key, digits, CLEAN),
+        "noisy digits": add_noise(noise_key, digits, NOISY),
+        "dates": add_noise(noise_key, in_dates, CLEAN),
+        "noisy dates": add_noise(noise_key, in_dates, NOISY),
+    }
+
+
+def train_reader(experiment: Experiment, key: jax.Array, scans: Scans) -> tuple[TrainState, list[float]]:
+    """Trains a new network, and returns it with the loss of each step."""
+    model_key, train_key = jax.random.split(key)
+    model = Reader.init(key=model_key)
+    optimizer = make_optimizer(experiment.steps)
+    state = TrainState(model, model.features.init_state(), optimizer.init(cast(Any, model)))
+    losses: list[float] = []
+    for step in experiment.training():
+        state, loss = train_step(state, jax.random.fold_in(train_key, step), scans, experiment.steps)
+        losses.append(float(loss))
+        experiment.show(loss=f"{losses[-1]:.3f}")
+    return state, losses
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -242,25 +324,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         output="read_digits.png",
     ) as experiment:
         train, held_out = load_scans(experiment.seed)
-        model_key, test_key, train_key = jax.random.split(jax.random.key(experiment.seed), 3)
-        test_lines = compose_lines(test_key, held_out, HELD_OUT_LINES)
+        known_dates, other_dates = load_dates(experiment.seed)
+        grammar = DateGrammar.init(known_dates)
+        test_key, train_key = jax.random.split(jax.random.key(experiment.seed))
+        tests = compose_tests(test_key, held_out, other_dates)
+        state, losses = train_reader(experiment, train_key, train)
 
-        model = Reader.init(key=model_key)
-        optimizer = make_optimizer(experiment.steps)
-        state = TrainState(model, model.features.init_state(), optimizer.init(cast(Any, model)))
-        before = character_error_rate(state, test_lines)
-        print(f"held-out character error rate before training: {before:.1%}")
-
-        losses: list[float] = []
-        for step in experiment.training():
-            state, loss = train_step(state, jax.random.fold_in(train_key, step), train, experiment.steps)
-            losses.append(float(loss))
-            experiment.show(loss=f"{losses[-1]:.3f}")
-
-        after = character_error_rate(state, test_lines)
-        print(f"held-out character error rate after {experiment.seconds:.0f} s of training: {after:.1%}")
-        title = f"Held-out character error rate {before:.1%} before, {after:.1%} after training"
-        experiment.save(draw(state, test_lines, losses, title))
+        print(f"character error rates of held-out lines after {experiment.seconds:.0f} s of training:")
+        print(f"{'':12}{'greedy':>8}{'beams':>8}{'beams and grammar of dates':>28}")
+        readings = {}
+        for name, lines in tests.items():
+            readings[name] = read(state.model, state.statistics, grammar, lines.images)
+            greedy, beam, guided = error_rates(readings[name], lines)
+            print(f"{name:12}{greedy:>8.1%}{beam:>8.1%}{guided:>28.1%}")
+        experiment.save(draw(choose_samples(tests, readings), losses))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ def ctc_beam_search_decoder(
         >>> result.decoded[0, 0]
         Array([ 1, -1, -1], dtype=int32)
 
+        A trigram of digits by which dates are read better is in ``examples/read_digits.py``.
+
     References:
         ``tf.nn.ctc_beam_search_decoder``; ``tf.compat.v1.nn.ctc_beam_search_decoder_v2`` is the same function. Graves
         and Jaitly, "Towards End-to-End Speech Recognition with Recurrent Neural Networks", 2014, algorithm 1.
