@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jnnops._primitives.order import after, read_once
 from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 
@@ -251,6 +252,9 @@ def search(beams: Beams, trie: Trie, start: jax.Array, frames: Frame, grid: Grid
         new, nodes = advance(beams, trie, number[:, None] * beam_width, frame, grid, scorer)
         beams = jax.tree.map(lambda new, old: jnp.where(_like(frame.real, old), new, old), new, beams)
         real = frame.real[:, 0]
+        # The trie is written only after all that is read of it, or else XLA would copy it in each frame.
+        read = read_once([beams.ancestor, beams.branch])
+        nodes = jax.vmap(after)(read, list(nodes))
         trie = Trie(*(_write(a, b, number, real) for a, b in zip(trie, nodes, strict=True)))
         return (beams, trie, number + real.astype(number.dtype)), None
 

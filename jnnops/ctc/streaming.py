@@ -6,8 +6,8 @@ scores are equal but for the rounding of sums, which XLA may order otherwise in 
 which of two prefixes that are likely alike to that precision comes first. ``finish`` leaves the state as it is, so it
 may be asked between chunks.
 
-A compiled step serves all chunks of one shape, so the last one is better padded than shorter. The time of a step of the
-beam search grows with ``max_time``, as XLA on CPU copies the trie in each frame.
+A compiled step serves all chunks of one shape, so the last one is better padded than shorter. With the old state
+donated its time does not depend on ``max_time``.
 """
 
 import dataclasses

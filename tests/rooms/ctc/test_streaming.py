@@ -1,6 +1,7 @@
 """Decoders fed with chunks of frames: exactly what they make of all frames at once."""
 
 import functools
+import re
 
 import jax
 import jax.export
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 from jax.sharding import PartitionSpec
+from machinery.programs import compile_by_default
 
 import jnnops as nn
 
@@ -104,6 +106,13 @@ class TestChunks:
             )
 
         assert_equal(looped(chunks), decoder.whole(logits, LENGTHS))
+
+    def test_the_trie_is_written_in_place(self):
+        state = nn.ctc_beam_search_init(2, 4, max_time=1000, beam_width=3)
+        chunk = np.zeros((5, 2, 4), np.float32), np.array([5, 5])
+        program = compile_by_default(nn.ctc_beam_search_step, state, *chunk, donate_argnums=0).as_text()
+        assert "s32[2,3000]" in program
+        assert not re.findall(r"s32\[2,(?:3000|1000,3)\]\S* copy", program)
 
     @both
     @pytest.mark.parametrize("sizes", [(0, 5, 1, 7), (13, 0)])
