@@ -262,8 +262,9 @@ class TestLoss:
         def total(*arguments):
             return jnp.sum(nn.ctc_loss(*arguments))
 
-        # besides its result, of 10 MB
-        assert temporary(jax.grad(total, argnums=1), classes=2000) < 9 * lanes
+        # besides its result, which before jaxlib 0.10 is made in temporary memory, too
+        result = 4 * time * batch * 2000
+        assert temporary(jax.grad(total, argnums=1), classes=2000) < max(9 * lanes, result + lanes)
         assert temporary(total, classes=2000) < 5 * lanes
 
     def test_unique_changes_nothing(self):
