@@ -21,11 +21,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _peaks: dict[str, float] = {}
 
 
+# The folder and the file whose tests are run for many ops or cells.
+_GENERIC = {"properties", "test_cell_table.py"}
+
+
 def group_of(nodeid: str) -> str:
-    """The op of a generic test, with which its parameters begin; the file of any other test."""
+    """The op or cell of a generic test, with which its parameters begin; the file of any other test."""
     file, _, test = nodeid.partition("::")
     op = re.search(r"\[(\w+)", test)
-    return op[1] if op and "properties" in Path(file).parts else file
+    return op[1] if op and _GENERIC.intersection(Path(file).parts) else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,6 +27,7 @@ class RNN:
         cell: A cell that is a pytree of arrays, such as ``LSTMCell``; ``MultiRNNCell`` for several layers.
         time_major: Whether inputs and outputs are ``[time, batch, ...]``, not ``[batch, time, ...]``.
         unroll: How many steps to compile into one iteration of the loop.
+        remat: Whether derivatives compute the steps again to save memory, see :func:`jnnops.dynamic_rnn`.
 
     Example:
         >>> rnn = nn.layers.RNN.init(nn.layers.BasicLSTMCell, 4, 3, key=jax.random.key(0))
@@ -43,6 +44,7 @@ class RNN:
     cell: RNNCell
     time_major: bool = static(default=False)
     unroll: int = static(default=1)
+    remat: bool = static(default=False)
 
     @classmethod
     def init(
@@ -53,6 +55,7 @@ class RNN:
         *,
         time_major: bool = False,
         unroll: int = 1,
+        remat: bool = False,
         dtype: DTypeLike = jnp.float32,
         key: Key,
         **options: Any,
@@ -65,6 +68,7 @@ class RNN:
             num_units: The cell's units; several numbers make a ``MultiRNNCell``, the lowest cell first.
             time_major: Whether inputs and outputs are ``[time, batch, ...]``.
             unroll: How many steps to compile into one iteration of the loop.
+            remat: Whether derivatives compute the steps again to save memory.
             dtype: Of the arrays.
             key: A ``jax.random`` key.
             **options: Further arguments of ``cell.init``, such as ``use_peepholes``.
@@ -81,6 +85,7 @@ class RNN:
             cell=_draw(op, cell, in_features, num_units, dtype, as_key(op, key), options),
             time_major=as_static_bool(op, "time_major", time_major),
             unroll=as_size(op, "unroll", unroll),
+            remat=as_static_bool(op, "remat", remat),
         )
 
     def __call__(
@@ -125,7 +130,8 @@ class RNN:
             ValueError: If a cell that draws random numbers has no key when training.
         """
         cell = _with_key("RNN", self.cell, initial_state, training, key)
-        return run_cell("RNN", "", cell, inputs, sequence_length, initial_state, dtype, self.time_major, self.unroll)
+        how = self.time_major, self.unroll, self.remat
+        return run_cell("RNN", "", cell, inputs, sequence_length, initial_state, dtype, *how)
 
 
 @layer
@@ -144,6 +150,7 @@ class Bidirectional:
         backward: The cell that runs from each row's last step to the first.
         time_major: Whether inputs and outputs are ``[time, batch, ...]``, not ``[batch, time, ...]``.
         unroll: How many steps to compile into one iteration of the loops.
+        remat: Whether derivatives compute the steps again to save memory, see :func:`jnnops.dynamic_rnn`.
 
     Example:
         >>> rnn = nn.layers.Bidirectional.init(nn.layers.GRUCell, 4, 3, key=jax.random.key(0))
@@ -158,6 +165,7 @@ class Bidirectional:
     backward: RNNCell
     time_major: bool = static(default=False)
     unroll: int = static(default=1)
+    remat: bool = static(default=False)
 
     @classmethod
     def init(
@@ -168,6 +176,7 @@ class Bidirectional:
         *,
         time_major: bool = False,
         unroll: int = 1,
+        remat: bool = False,
         dtype: DTypeLike = jnp.float32,
         key: Key,
         **options: Any,
@@ -180,6 +189,7 @@ class Bidirectional:
             num_units: The units of each cell; several numbers make a ``MultiRNNCell`` of each direction.
             time_major: Whether inputs and outputs are ``[time, batch, ...]``.
             unroll: How many steps to compile into one iteration of the loops.
+            remat: Whether derivatives compute the steps again to save memory.
             dtype: Of the arrays.
             key: A ``jax.random`` key.
             **options: Further arguments of ``cell.init``, such as ``use_peepholes``.
@@ -200,6 +210,7 @@ class Bidirectional:
             backward=backward,
             time_major=as_static_bool(op, "time_major", time_major),
             unroll=as_size(op, "unroll", unroll),
+            remat=as_static_bool(op, "remat", remat),
         )
 
     def __call__(
@@ -255,8 +266,9 @@ class Bidirectional:
             _with_key(op, cell, state, training, own)
             for cell, state, own in zip((self.forward, self.backward), initial_state, keys, strict=True)
         ]
+        how = self.time_major, self.unroll, self.remat
         forward, backward = (
-            run_cell(op, suffix, cell, inputs, sequence_length, state, dtype, self.time_major, self.unroll)
+            run_cell(op, suffix, cell, inputs, sequence_length, state, dtype, *how)
             for suffix, cell, state in zip(("_fw", "_bw"), cells, initial_state, strict=True)
         )
         outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), forward.outputs, backward.outputs)

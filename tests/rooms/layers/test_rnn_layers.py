@@ -56,6 +56,16 @@ class TestLayers:
         turned = type(rnn)(**{**vars(rnn), "time_major": True})
         np.testing.assert_allclose(np.swapaxes(turned(swapped(INPUTS, True)), 0, 1), rnn(INPUTS), rtol=1e-6)
 
+    @pytest.mark.parametrize("rnn", [RNN, BOTH])
+    def test_remat_changes_nothing_but_what_derivatives_remember(self, rnn):
+        def loss(rnn):
+            return jnp.sum(jnp.sin(rnn(INPUTS, SOME)))
+
+        remembering_less = type(rnn)(**{**vars(rnn), "remat": True})
+        expected, found = jax.grad(loss)(rnn), jax.grad(loss)(remembering_less)
+        assert_trees_close(jax.tree.leaves(found), jax.tree.leaves(expected))
+        assert "remat" in str(jax.make_jaxpr(jax.grad(loss))(remembering_less))
+
     def test_models_with_rnns_are_pytrees(self):
         model = Square(rnn=self.RNN)
         inputs = jnp.float32(INPUTS)
