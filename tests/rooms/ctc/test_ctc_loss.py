@@ -262,10 +262,10 @@ class TestLoss:
         def total(*arguments):
             return jnp.sum(nn.ctc_loss(*arguments))
 
-        # besides its result, which before jaxlib 0.10 is made in temporary memory, too
-        result = 4 * time * batch * 2000
-        assert temporary(jax.grad(total, argnums=1), classes=2000) < max(9 * lanes, result + lanes)
-        assert temporary(total, classes=2000) < 5 * lanes
+        # Besides the result of the gradient; before jaxlib 0.10 both need an array of its size in temporary memory.
+        as_logits = 4 * time * batch * 2000 if jax.__version_info__ < (0, 10) else 0
+        assert temporary(jax.grad(total, argnums=1), classes=2000) < 9 * lanes + as_logits
+        assert temporary(total, classes=2000) < 5 * lanes + as_logits
 
     def test_unique_changes_nothing(self):
         unique = nn.ctc_unique_labels(LABELS)
