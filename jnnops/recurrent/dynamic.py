@@ -1,6 +1,7 @@
 """Cells run over as many steps as each row has."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -167,11 +168,7 @@ def run_cell(
         lengths = as_lengths(op, "sequence_length", sequence_length, batch)
         lengths = _count_steps(op, lengths, time)
     if initial_state is None:
-        if not hasattr(cell, "zero_state"):
-            message = "must have a method zero_state(batch_size, dtype) unless an initial state is given"
-            raise TypeError(f"{op}: `{argument}` {message}, got {type(cell).__name__}")
-        dtype = _floating_dtype(op, inputs) if dtype is None else dtype
-        initial_state = cell.zero_state(batch, dtype)
+        initial_state = _zero_state(op, argument, cell, inputs, batch, dtype)
     state = as_state(op, f"initial_state{direction}", initial_state, batch)
 
     # Outside of `jit` a `lax.scan` over a new function is compiled anew in every call, which takes several times as
@@ -188,6 +185,14 @@ def run_cell(
         unroll=as_size(op, "unroll", unroll),
         remat=as_static_bool(op, "remat", remat),
     )
+
+
+def _zero_state(op: str, argument: str, cell: RNNCell, inputs: Tree, batch: int, dtype: DTypeLike | None) -> Tree:
+    """The state of a cell before the first step, in the dtype of the inputs unless given."""
+    if not hasattr(cell, "zero_state"):
+        message = "must have a method zero_state(batch_size, dtype) unless an initial state is given"
+        raise TypeError(f"{op}: `{argument}` {message}, got {type(cell).__name__}")
+    return cell.zero_state(batch, _floating_dtype(op, inputs) if dtype is None else dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("op", "time"))
@@ -244,15 +249,9 @@ def _scan(
 
     def step(state: Tree, step_and_inputs: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         step, inputs = step_and_inputs
-        if lengths is None:
-            output, new_state = advance(inputs, state)
-        else:
-            # Masking the inputs keeps NaN in the padding out of the gradients, where a mask of the results is
-            # too late: 0 * NaN is NaN.
-            active = step < lengths
-            output, new_state = advance(zero_rows(active, inputs), state)
-            output = zero_rows(active, output)
-            new_state = jax.tree.map(functools.partial(select_rows, active), new_state, state)
+        output, new_state = (
+            advance(inputs, state) if lengths is None else _masked(advance, step < lengths, inputs, state)
+        )
         return new_state, output
 
     if is_linear(cell) and time != 0 and not remat:
@@ -268,6 +267,18 @@ def _scan(
     scan = scan_in_chunks if remat else lax.scan
     state, outputs = whole or scan(step, state, (steps, inputs), reverse=reverse, unroll=unroll)
     return RNNResult(outputs if time_major else _swap_batch_and_time(outputs), state)
+
+
+def _masked(
+    advance: Callable[[Tree, Tree], tuple[Tree, Tree]], active: jax.Array, inputs: Tree, state: Tree
+) -> tuple[Tree, Tree]:
+    """What ``advance`` returns of the rows that have this step; zeros and the old state of the others.
+
+    Masking the inputs keeps NaN in the padding out of the gradients, where a mask of the results is too late: 0 * NaN
+    is NaN.
+    """
+    output, new_state = advance(zero_rows(active, inputs), state)
+    return zero_rows(active, output), jax.tree.map(functools.partial(select_rows, active), new_state, state)
 
 
 def _run_linearly(

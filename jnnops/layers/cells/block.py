@@ -22,7 +22,7 @@ from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 from jnnops.layers.cells._gates import as_limit, as_pair, zeros
 from jnnops.layers.cells._step import as_sizes
 from jnnops.layers.cells.gru import GRUCell
-from jnnops.layers.cells.lstm import LSTMCell, LSTMStateTuple, _lstm_step
+from jnnops.layers.cells.lstm import LSTMCell, LSTMStateTuple, lstm_step
 from jnnops.recurrent._gates import run_unmasked
 from jnnops.recurrent.dynamic import RNNResult, run_cell
 
@@ -137,7 +137,7 @@ class LSTMBlockCell:
 
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
-        return _lstm_step("LSTMBlockCell", _as_lstm(self), inputs, state)
+        return lstm_step("LSTMBlockCell", _as_lstm(self), inputs, state)
 
     def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
         return run_unmasked(_as_lstm(self), inputs, state, active, **options)

@@ -130,7 +130,7 @@ class BasicLSTMCell:
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
         cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
-        return _lstm_step("BasicLSTMCell", cell, inputs, state)
+        return lstm_step("BasicLSTMCell", cell, inputs, state)
 
     def _run_whole(self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any) -> Any:
         cell = LSTMCell(kernel=self.kernel, bias=self.bias, forget_bias=self.forget_bias, activation=self.activation)
@@ -264,7 +264,7 @@ class LSTMCell:
 
     def __call__(self, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
         """Returns ``(output, new_state)``; the output is ``new_state.h``."""
-        return _lstm_step("LSTMCell", self, inputs, state)
+        return lstm_step("LSTMCell", self, inputs, state)
 
     def _run_whole(
         self, inputs: jax.Array, state: Tree, active: jax.Array | None, **options: Any
@@ -282,7 +282,7 @@ class LSTMCell:
         return LSTMStateTuple(*states), outputs
 
 
-def _lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
+def lstm_step(op: str, cell: LSTMCell, inputs: ArrayLike, state: Tree) -> tuple[jax.Array, LSTMStateTuple]:
     """Checks the arguments of one step and computes it."""
     c, h = as_pair(op, state)
     peepholes = {name: getattr(cell, name) for name in ("w_i_diag", "w_f_diag", "w_o_diag")}
