@@ -88,13 +88,13 @@ def total_loss(network: Network, images: jax.Array, labels: jax.Array) -> jax.Ar
 class TrainState(NamedTuple):
     """Everything that a step of training changes."""
 
-    network: Network
-    averages: Network
+    network: Any  # a Network, as are the averages
+    averages: Any
     optimizer: Any
     step: jax.Array
 
     @classmethod
-    def init(cls, network: Network) -> "TrainState":
+    def init(cls, network: Any) -> "TrainState":
         """The state before the first step, whose arrays are its own."""
         copy = jax.tree.map(jnp.copy, network)
         return cls(network, copy, make_optimizer().init(network), jnp.zeros((), jnp.int32))
