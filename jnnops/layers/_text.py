@@ -58,8 +58,8 @@ def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str] | None:
     cls = type(value)
     if cls.__repr__ is describe_layer:
         return f"{cls.__name__}(", list(_fields(value)), ")"
-    if isinstance(value, tuple) and hasattr(cls, "_fields"):
-        return f"{cls.__name__}(", [(f"{name}=", getattr(value, name)) for name in cls._fields], ")"
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return f"{cls.__name__}(", [(f"{name}=", getattr(value, name)) for name in value._fields], ")"
     if cls is tuple:
         return "(", [("", item) for item in value], ",)" if len(value) == 1 else ")"
     if cls is list:
