@@ -14,7 +14,7 @@ from jnnops._check import check_callable
 from jnnops._types import Tree
 from jnnops.layers._layer import is_layer
 from jnnops.layers._recording import Place, shapes_of, with_recorded_layers
-from jnnops.layers._text import describe_on_one_line, is_array, name_of
+from jnnops.layers._text import describe_on_one_line, is_array, name_of, parts_of
 from jnnops.layers.sequential import Function
 
 
@@ -27,7 +27,7 @@ class SummaryRow:
         layer: The name of its class, or of the function that is a member of ``Sequential``.
         arrays: The shape and dtype of each of its own arrays, those of the layers inside it left out.
         outputs: What its calls returned, with shapes and dtypes for arrays: one entry for all calls that returned the
-            same, none for a layer that was not called.
+            same, none for a layer that was not called, such as a :class:`LinearCell` that ran over all steps at once.
     """
 
     path: str
@@ -229,12 +229,14 @@ def _lines(row: SummaryRow) -> list[list[str]]:
 
 
 def _describe_output(output: Tree) -> list[str]:
-    """A line for a result, or for each one of several."""
-    if type(output) is not tuple or not output:
-        return [_describe_briefly(output)]
-    first, *rest = (_describe_briefly(part) for part in output)
-    lines = ["(" + first, *(" " + part for part in rest)]
-    return [line + "," for line in lines[:-1]] + [lines[-1] + ")"]
+    """One line if that is short, otherwise a line for each part."""
+    line, parts = describe_on_one_line(output), parts_of(output)
+    if parts is None or len(line) <= 40:
+        return [line]
+    opening, items, closing = parts
+    lines = [f"{' ' * len(opening)}{name}{_describe_briefly(item)}," for name, item in items]
+    lines[0] = opening + lines[0][len(opening) :]
+    return [*lines[:-1], lines[-1].removesuffix(",") + closing]
 
 
 def _describe_briefly(tree: Tree) -> str:

@@ -24,7 +24,7 @@ def describe_layer(layer: Any) -> str:
 
 def describe_tree(value: Any, *, indent: int = 0, column: int = 0) -> str:
     """Describes a value of which the first line begins at ``column`` and further ones are indented."""
-    line, parts = describe_on_one_line(value), _parts(value)
+    line, parts = describe_on_one_line(value), parts_of(value)
     margin = " " * indent
     if parts is None:
         return line.replace("\n", "\n" + margin)
@@ -40,7 +40,7 @@ def describe_tree(value: Any, *, indent: int = 0, column: int = 0) -> str:
 
 def describe_on_one_line(value: Any) -> str:
     """Describes a value on one line, however long."""
-    parts = _parts(value)
+    parts = parts_of(value)
     if parts is None:
         return _describe_leaf(value)
     opening, items, closing = parts
@@ -53,7 +53,7 @@ def name_of(value: object) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str] | None:
+def parts_of(value: Any) -> tuple[str, list[tuple[str, Any]], str] | None:
     """What a value with parts begins with, its parts with what stands before each, and what it ends with."""
     cls = type(value)
     if cls.__repr__ is describe_layer:
