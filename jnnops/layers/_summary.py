@@ -28,6 +28,7 @@ class SummaryRow:
         arrays: The shape and dtype of each of its own arrays, those of the layers inside it left out.
         outputs: What its calls returned, with shapes and dtypes for arrays: one entry for all calls that returned the
             same, none for a layer that was not called, such as a :class:`LinearCell` that ran over all steps at once.
+            Those of a model that was not called itself are what ``call`` returned.
     """
 
     path: str
@@ -84,7 +85,7 @@ class Summary:
         return "\n".join([header, rule, *body, rule, total])
 
 
-def summary(model: Tree, *inputs: Any, call: Callable[..., Any] | None = None, **options: Any) -> Summary:
+def summary(model: Tree, /, *inputs: Any, call: Callable[..., Any] | None = None, **options: Any) -> Summary:
     """Lists the layers of a model with their arrays and, if it is given inputs, what the layers return for them.
 
     Nothing is computed: the model is called by ``jax.eval_shape``. So it and its inputs may be
@@ -195,21 +196,15 @@ def _children(node: Tree) -> list[tuple[KeyPath, Any]]:
 
 
 def _row(path: KeyPath, node: Tree, place: Place | None) -> SummaryRow:
-    arrays = {
-        keystr(inner).removeprefix("."): jax.ShapeDtypeStruct(child.shape, child.dtype)
-        for inner, child in ((inner, _as_array(child)) for inner, child in _children(node))
-        if child is not None
-    }
+    arrays = {}
+    for inner, child in _children(node):
+        if isinstance(child, bool | int | float | complex | np.generic):
+            child = jax.typeof(child)
+        if is_array(child) and not is_layer(child):
+            arrays[keystr(inner).removeprefix(".")] = jax.ShapeDtypeStruct(child.shape, child.dtype)
     outputs = {} if place is None else {describe_on_one_line(output): output for output in place.outputs}
     name = name_of(node.function) if isinstance(node, Function) else None
     return SummaryRow(keystr(path), name or type(node).__name__, arrays, tuple(outputs.values()))
-
-
-def _as_array(leaf: Any) -> Any:
-    """A leaf as what JAX makes of it; None if it is no array nor number, or a layer."""
-    if is_array(leaf):
-        return leaf
-    return jax.typeof(leaf) if isinstance(leaf, bool | int | float | complex | np.generic) else None
 
 
 def _count_repeated(model: Tree) -> int:

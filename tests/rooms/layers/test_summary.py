@@ -124,6 +124,17 @@ def shapes_in(row) -> list[list[tuple[int, ...]]]:
     return [[leaf.shape for leaf in jax.tree.leaves(output)] for output in row.outputs]
 
 
+@layers.layer
+class Shaped:
+    """Looks like an array."""
+
+    shape: jax.Array
+    dtype: Any
+
+    def encode(self, x):
+        return x[0] * self.shape
+
+
 class TestArrays:
     def test_every_leaf_is_in_one_row(self):
         model: Any = {
@@ -320,7 +331,17 @@ class TestOutputs:
         rows = rows_of(layers.summary(models, jnp.ones((5, 2)), scale=2, call=loss))
         assert rows[""].outputs == ((shape(()), "a name"),)
         assert shapes_in(rows["['both'][1]"]) == [[(5, 1)]]
-        ensemble = jax.tree.map(lambda leaf: jnp.stack([leaf] * 8), models["first"])
+        shaped = Shaped(shape=jnp.ones(3), dtype=dense(2, 3))
+        rows = rows_of(layers.summary([shaped, shaped.dtype], jnp.ones((2, 3)), call=lambda pair, x: pair[0].encode(x)))
+        assert {path: row.parameters for path, row in rows.items()} == {"": 0, "[0]": 3, "[0].dtype": 9, "[1]": 9}
+        assert shapes_in(rows[""]) == [[(3,)]]
+        assert shapes_in(rows["[0]"]) == []
+
+    def test_of_a_model_in_an_ensemble_and_in_a_loss(self):
+        model = dense(2, 3)
+        run: Any = lambda model, x, *, model_is_good: jnp.sum(model(x[1:]) + model(x[1:]))  # noqa: E731
+        assert shapes_in(layers.summary(model, jnp.ones((5, 2)), model_is_good=True, call=run).rows[0]) == [[(4, 3)]]
+        ensemble = jax.tree.map(lambda leaf: jnp.stack([leaf] * 8), model)
         run = jax.vmap(lambda layer, x: layer(x), (0, None))
         rows = rows_of(layers.summary(ensemble, jnp.ones((5, 2)), call=run))
         assert shapes_in(rows[""]) == [[(5, 3)]]
