@@ -245,7 +245,7 @@ class Picky:
 class TestOutputs:
     def test_of_a_sequence_with_state_key_and_training(self):
         model: Any = layers.Sequential.init(
-            layers.Conv(kernel=jnp.ones((3, 3, 2, 4)), strides=(2, 2)),
+            layers.Conv.init(2, 4, (3, 3), strides=2, key=KEY),
             layers.BatchNorm.init(4),
             nn.relu,
             layers.Dropout(rate=0.5),
