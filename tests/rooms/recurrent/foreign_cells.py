@@ -1,16 +1,12 @@
 """Cells of other libraries, each made one of ours by a few lines; the documentation shows them."""
 
-import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jnnops.layers import layer, static
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from flax import nnx
 
 
 # [linen]

@@ -73,7 +73,6 @@ def equinox() -> Any:
 
 
 @pytest.mark.parametrize("make", [linen, nnx, haiku, equinox], ids=lambda make: make.__name__)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_cell_of_another_library(make):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         cell, params, state, step = make()
