@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -63,16 +64,17 @@ class HaikuCell:
 # [equinox]
 @layer
 class EquinoxCell:
-    """An ``equinox.nn.GRUCell``, which computes a step of one row and whose state is its output."""
+    """An ``equinox.nn.GRUCell`` or ``LSTMCell``, which computes a step of one row and returns its state alone."""
 
     cell: Any
 
     def zero_state(self, batch_size: int, dtype: Any) -> Any:
-        return jnp.zeros((batch_size, self.cell.hidden_size), dtype)
+        zeros = jnp.zeros((batch_size, self.cell.hidden_size), dtype)
+        return (zeros, zeros) if isinstance(self.cell, eqx.nn.LSTMCell) else zeros
 
     def __call__(self, inputs: Any, state: Any) -> Any:
         state = jax.vmap(self.cell)(inputs, state)
-        return state, state
+        return jax.tree.leaves(state)[0], state
 
 
 # [end]
