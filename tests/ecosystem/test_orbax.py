@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from ecosystem import saved
+from ecosystem import in_equinox, in_linen, in_nnx, saved
+from flax import nnx as flax_nnx
 from machinery.case import integers, normal
 
 import jnnops as nn
@@ -89,6 +91,39 @@ def test_keys_and_slices_of_all_kinds_are_restored(tmp_path):
     assert_identical(restored, tree)
     assert_identical((slices.indices, slices.values), (expected.indices, expected.values))
     assert (slices.num_rows, slices.unique) == (9, expected.unique)
+
+
+def linen() -> tuple[Any, Any]:
+    init, images = in_linen.Reader().init, jnp.zeros((2, 8, 12, 1))
+    return jax.jit(init)(jax.random.key(0), images), jax.eval_shape(init, jax.random.key(0), images)
+
+
+def nnx() -> tuple[Any, Any]:
+    def make() -> in_nnx.Reader:
+        return in_nnx.Reader(flax_nnx.Rngs(0))
+
+    return flax_nnx.state(make()), flax_nnx.state(flax_nnx.eval_shape(make))
+
+
+def equinox() -> tuple[Any, Any]:
+    model, shapes = in_equinox.Reader(jax.random.key(0)), eqx.filter_eval_shape(in_equinox.Reader, jax.random.key(0))
+    return tuple(eqx.filter(each, lambda leaf: hasattr(leaf, "shape")) for each in (model, shapes))
+
+
+@pytest.mark.parametrize("make", [linen, nnx, equinox], ids=lambda make: make.__name__)
+def test_models_of_other_libraries_with_layers_inside_are_restored(tmp_path, make):
+    model, shapes = make()
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "model", model)
+        checkpointer.wait_until_finished()
+        assert_identical(checkpointer.restore(tmp_path / "model", shapes), model)
+
+
+def test_equinox_writes_layers_by_its_own_means(tmp_path):
+    model = in_equinox.Reader(jax.random.key(0)).cell
+    eqx.tree_serialise_leaves(tmp_path / "cell.eqx", model)
+    like = jax.eval_shape(lambda: model)
+    assert_identical(eqx.tree_deserialise_leaves(tmp_path / "cell.eqx", like), model)
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
