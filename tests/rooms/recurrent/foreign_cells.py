@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import haiku as hk
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -46,19 +47,30 @@ class NNXCell:
 
 
 # [haiku]
+def transform_core(kind: Any, units: int) -> Any:
+    """A step of a ``haiku.RNNCore``, such as ``haiku.LSTM``, and its first state, as two functions of parameters."""
+
+    def make() -> Any:
+        core = kind(units)
+        return core, (core, core.initial_state)
+
+    return hk.without_apply_rng(hk.multi_transform(make))
+
+
 @layer
 class HaikuCell:
-    """A function that makes a ``haiku.RNNCore`` and calls it, by ``haiku.without_apply_rng(haiku.transform(...))``."""
+    """What ``transform_core`` returns, with the parameters that its ``init(key, inputs, state)`` makes."""
 
     transformed: Any = static()
     params: Any
-    units: int = static()
 
     def zero_state(self, batch_size: int, dtype: Any) -> Any:
-        return jnp.zeros((batch_size, self.units), dtype)
+        _, initial_state = self.transformed.apply
+        return initial_state(self.params, batch_size)
 
     def __call__(self, inputs: Any, state: Any) -> Any:
-        return self.transformed.apply(self.params, inputs, state)
+        step, _ = self.transformed.apply
+        return step(self.params, inputs, state)
 
 
 # [equinox]

@@ -12,7 +12,7 @@ import pytest
 from flax import linen as flax_linen
 from flax import nnx as flax_nnx
 from machinery.case import normal
-from rooms.recurrent.foreign_cells import EquinoxCell, HaikuCell, LinenCell, NNXCell
+from rooms.recurrent.foreign_cells import EquinoxCell, HaikuCell, LinenCell, NNXCell, transform_core
 from rooms.recurrent.sequences import BATCH, FEATURES, SOME, UNITS, weighted
 
 import jnnops as nn
@@ -43,16 +43,21 @@ def nnx() -> Any:
     return cell, params, module.initialize_carry((BATCH, FEATURES), rngs=flax_nnx.Rngs(0)), step
 
 
-def haiku() -> Any:
-    transformed = hk.without_apply_rng(hk.transform(lambda inputs, state: hk.GRU(UNITS)(inputs, state)))
-    state = jnp.zeros((BATCH, UNITS))
+def haiku(kind: Any = hk.GRU) -> Any:
+    transformed = transform_core(kind, UNITS)
+    apply, initial_state = transformed.apply
+    state = initial_state({}, BATCH)
     params = transformed.init(jax.random.key(0), INPUTS[:, 0], state)
 
     def step(params, state, inputs):
-        output, state = transformed.apply(params, inputs, state)
+        output, state = apply(params, inputs, state)
         return state, output
 
-    return HaikuCell(transformed=transformed, params=params, units=UNITS), params, state, step
+    return HaikuCell(transformed=transformed, params=params), params, state, step
+
+
+def haiku_lstm() -> Any:
+    return haiku(hk.LSTM)
 
 
 def equinox(kind: Any = eqx.nn.GRUCell) -> Any:
@@ -71,7 +76,7 @@ def equinox_lstm() -> Any:
     return equinox(eqx.nn.LSTMCell)
 
 
-@pytest.mark.parametrize("make", [linen, nnx, haiku, equinox, equinox_lstm], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [linen, nnx, haiku, haiku_lstm, equinox, equinox_lstm], ids=lambda make: make.__name__)
 def test_cell_of_another_library(make):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         cell, params, state, step = make()
