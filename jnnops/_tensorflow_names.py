@@ -34,12 +34,18 @@ def absent(reason: str) -> Answer:
 
 
 _KEY = "is given as a random key here: `key=jax.random.key(seed)`"
+_UNSEEDED = absent("nothing is drawn at random here; where it is, a `key` is passed")
 _SCOPE = absent("`jax.named_scope` names a computation")
 _PADS = "is part of `padding` here: `padding=[[0, 0], [top, bottom], [left, right], [0, 0]]`"
 _PENALTY = absent("add a penalty such as `nn.l2_loss(layer.kernel)` to the loss, or let optax decay the weights")
 _CONSTRAINT = absent("project the updated weights, for instance by `optax.projections`")
+_ARRAYS = ("beta", "bias", "depthwise", "embeddings", "gamma", "kernel", "pointwise", "recurrent")
+_ADAPTER = absent("a layer of one's own, a `Dense` and two thin ones, is an adapter of low rank")
+_RENORM = absent("`BatchNorm` has no renormalization")
+_WRAP = absent("wrap the cell in `DropoutWrapper`")
 _ZEROS = absent("it begins as zeros or ones; `dataclasses.replace(layer, ...)` gives a layer other arrays")
 _SHARDS = absent("the sharding of its arrays places a layer on devices")
+_INIT = Answer(None, "belongs to `init`, which draws the arrays; the class itself is called with these")
 _MODE = absent("`RNN` returns the outputs of all steps and the last state: take the one that is wanted")
 
 ANSWERS: Mapping[str, Sequence[Answer]] = {
@@ -66,9 +72,11 @@ ANSWERS: Mapping[str, Sequence[Answer]] = {
     "name": [_SCOPE],
     "parallel_iterations": [absent("XLA orders the steps of a loop; `unroll` puts several into one iteration")],
     "scope": [_SCOPE],
-    "seed": [Answer("key", _KEY), absent("nothing is drawn at random here; where it is, a `key` is passed")],
-    "seed2": [Answer("key", "is not taken: a `key=jax.random.key(seed)` holds the whole seed")],
+    "seed": [Answer("key", _KEY), _UNSEEDED],
+    "seed2": [Answer("key", "is not taken: a `key=jax.random.key(seed)` holds the whole seed"), _UNSEEDED],
     "swap_memory": [Answer("remat", "is not taken: `remat=True` saves memory, by computing steps again")],
+    "use_bias": [absent("it always has a bias; zeros leave it out")],
+    "use_cudnn": [absent("XLA chooses the kernel")],
     "use_cudnn_on_gpu": [absent("XLA chooses the kernel")],
     "validate_indices": [absent("ids out of range give rows of zeros, and `checkify` reports them")],
     # Layers and cells: names that differ.
@@ -79,42 +87,57 @@ ANSWERS: Mapping[str, Sequence[Answer]] = {
     "dropout_state_filter_visitor": [called("state_filter")],
     "embeddings_initializer": [called("table_init")],
     "epsilon": [called("variance_epsilon")],
-    "filters": [called("features"), called("output_channels")],
+    "filters": [called("features"), called("output_channels"), called("filter"), _INIT],
     "initializer": [called("kernel_init"), called("table_init")],
     "input_dim": [called("num_embeddings"), called("in_features")],
     "input_keep_prob": [Answer("input_rate", "is `input_rate = 1 - input_keep_prob` here")],
     "input_size": [called("in_features")],
     "kernel_initializer": [called("kernel_init")],
-    "num_outputs": [called("features")],
+    "num_outputs": [called("features"), _INIT],
+    "num_units": [called("features"), _INIT],
     "output_dim": [called("features")],
     "output_keep_prob": [Answer("output_rate", "is `output_rate = 1 - output_keep_prob` here")],
     "pool_size": [called("kernel_size"), called("ksize")],
     "scale": [called("use_scale")],
     "state_keep_prob": [Answer("state_rate", "is `state_rate = 1 - state_keep_prob` here")],
     "unit_forget_bias": [Answer("forget_bias", "is `forget_bias=1.0` here, which the cell adds in every step")],
-    "units": [called("features"), called("num_units")],
+    "units": [called("features"), called("num_units"), _INIT],
     "variational_recurrent": [called("variational")],
     # Layers and cells: names that have no counterpart.
     "activation": [absent("apply the function to the result, or put it after the layer in `Sequential`")],
-    "activity_regularizer": [_PENALTY],
-    "beta_initializer": [_ZEROS],
-    "bias_constraint": [_CONSTRAINT],
-    "bias_initializer": [_ZEROS],
-    "bias_regularizer": [_PENALTY],
-    "cell_keep_prob": [absent("wrap the cell in `DropoutWrapper`")],
-    "gamma_initializer": [_ZEROS],
+    **{f"{array}_constraint": [_CONSTRAINT] for array in _ARRAYS},
+    **{f"{array}_regularizer": [_PENALTY] for array in (*_ARRAYS, "activity")},
+    **{f"{array}_initializer": [_ZEROS] for array in ("beta", "bias", "gamma")},
+    "backward_layer": [
+        absent("`init` draws the two directions, and `Bidirectional(forward=..., backward=...)` takes any")
+    ],
+    "dropout": [_WRAP],
     "go_backwards": [absent("reverse the inputs with `jnp.flip`, or take `Bidirectional`")],
-    "kernel_constraint": [_CONSTRAINT],
-    "kernel_regularizer": [_PENALTY],
     "moving_mean_initializer": [absent("`init_state` gives the running statistics")],
     "moving_variance_initializer": [absent("`init_state` gives the running statistics")],
+    "lora_alpha": [_ADAPTER],
+    "lora_rank": [_ADAPTER],
+    "mask_zero": [absent("`sequence_length` says where the rows end")],
+    "merge_mode": [absent("the result holds both directions, to be joined or added as is wanted")],
     "num_proj_shards": [_SHARDS],
     "num_unit_shards": [_SHARDS],
+    "quantization_config": [absent("the ops of `jnnops` that quantize are called on the arrays")],
+    "recurrent_activation": [absent("the gates are sigmoids, as TensorFlow 1's")],
+    "recurrent_dropout": [_WRAP],
+    "recurrent_initializer": [
+        Answer("kernel_init", "is not taken: `kernel_init` draws one kernel for the inputs and the state")
+    ],
+    "renorm": [_RENORM],
+    "renorm_clipping": [_RENORM],
+    "renorm_momentum": [_RENORM],
+    "reset_after": [absent("the state is reset before the product, as TensorFlow 1's cell does")],
     "return_sequences": [_MODE],
     "return_state": [_MODE],
     "reuse": [absent("a layer that is called twice uses its arrays twice")],
     "state_is_tuple": [absent("a state is a tuple always")],
     "stateful": [absent("pass the last state of one call to the next as `initial_state`")],
+    "synchronized": [absent("the layer is called with `axis_name`, the mapped axis over which statistics are taken")],
+    "zero_output_for_mask": [absent("outputs past the end of a row are always 0")],
     "trainable": [absent("`optax.multi_transform` says by path what is trained")],
 }
 
@@ -122,6 +145,13 @@ _V1 = "belongs to TensorFlow 1's loss, which is `nn.ctc_loss_v1`; this one is Te
 _TRIPLE = "is a part of a SparseTensor: pass rows padded to one length as `{}` and their lengths as `{}`"
 
 OF_ONE: Mapping[str, Mapping[str, Answer]] = {
+    "BatchNorm.init": {"axis": absent("the last axis holds the features")},
+    "Bidirectional.init": {
+        "layer": Answer("cell", "is called `cell` here, and is the class of a cell"),
+        "weights": absent("`Bidirectional(forward=..., backward=...)` takes layers with given arrays"),
+    },
+    "Embedding.init": {"weights": absent("`Embedding(table=...)` takes a given table")},
+    "LayerNorm.init": {"axis": absent("the last axis is normalized")},
     "batch_norm_with_global_normalization": {
         "t": called("input"),
         "m": called("mean"),

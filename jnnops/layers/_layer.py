@@ -5,6 +5,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 
 T = TypeVar("T")
@@ -59,4 +60,7 @@ def layer(cls: type[T]) -> type[T]:
         1.0
     """
     made = dataclasses.dataclass(frozen=True, eq=False, kw_only=True)(cls)
+    made.__init__ = answers_tensorflow_names(made.__init__)
+    if isinstance(init := vars(made).get("init"), classmethod):
+        made.init = classmethod(answers_tensorflow_names(init.__func__))  # pyright: ignore[reportAttributeAccessIssue]
     return serializable(jax.tree_util.register_dataclass(made))
