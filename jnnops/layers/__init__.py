@@ -2,6 +2,9 @@
 
 from jnnops.layers._layer import layer as layer
 from jnnops.layers._layer import static as static
+from jnnops.layers._summary import Summary as Summary
+from jnnops.layers._summary import SummaryRow as SummaryRow
+from jnnops.layers._summary import summary as summary
 from jnnops.layers.cells import AttentionCellWrapper as AttentionCellWrapper
 from jnnops.layers.cells import AttentionState as AttentionState
 from jnnops.layers.cells import BasicLSTMCell as BasicLSTMCell

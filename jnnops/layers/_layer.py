@@ -7,6 +7,7 @@ import jax
 
 from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
+from jnnops.layers._text import describe_layer
 
 T = TypeVar("T")
 
@@ -41,7 +42,8 @@ def layer(cls: type[T]) -> type[T]:
     """Makes a class of annotated fields a layer: a frozen dataclass registered as a pytree.
 
     Array fields are leaves; fields declared with :func:`static` are settings. A model made of layers is then a
-    pytree itself, and goes through ``jit``, ``grad``, ``vmap``, optax, checkpointing and ``jax.export`` as it is.
+    pytree itself, and goes through ``jit``, ``grad``, ``vmap``, optax, checkpointing and ``jax.export`` as it is. Its
+    ``repr`` gives shapes and dtypes, and the settings that are not at their defaults, unless the class has its own.
 
     Args:
         cls: The class. Its constructor takes the fields by keyword.
@@ -59,8 +61,16 @@ def layer(cls: type[T]) -> type[T]:
         >>> jax.grad(lambda shift: shift(jnp.float32(1.0)))(Shift(offset=jnp.float32(2.0))).offset.item()
         1.0
     """
-    made = dataclasses.dataclass(frozen=True, eq=False, kw_only=True)(cls)
+    made: Any = dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
+    if made.__repr__ is object.__repr__:
+        made.__repr__ = describe_layer
+    made.__layer__ = made  # which a subclass that is not decorated is not
     made.__init__ = answers_tensorflow_names(made.__init__)
     if isinstance(init := vars(made).get("init"), classmethod):
-        made.init = classmethod(answers_tensorflow_names(init.__func__))  # pyright: ignore[reportAttributeAccessIssue]
+        made.init = classmethod(answers_tensorflow_names(init.__func__))
     return serializable(jax.tree_util.register_dataclass(made))
+
+
+def is_layer(value: object) -> bool:
+    """Whether the class of a value is made by :func:`layer`."""
+    return getattr(type(value), "__layer__", None) is type(value)
