@@ -5,12 +5,14 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_arrays, at_least, check_rank
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import channel_count, spatial_shape
 from jnnops.convolution._bilinear import Sums, convolution, of_images
 
 
+@answers_tensorflow_names
 def depthwise_conv2d(
     input: ArrayLike,
     filter: ArrayLike,
@@ -65,6 +67,7 @@ def depthwise_conv2d(
 depthwise_conv2d_native = depthwise_conv2d
 
 
+@answers_tensorflow_names
 def separable_conv2d(
     input: ArrayLike,
     depthwise_filter: ArrayLike,

@@ -5,6 +5,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.layers._text import describe_layer
 
@@ -64,6 +65,9 @@ def layer(cls: type[T]) -> type[T]:
     if made.__repr__ is object.__repr__:
         made.__repr__ = describe_layer
     made.__layer__ = made  # which a subclass that is not decorated is not
+    made.__init__ = answers_tensorflow_names(made.__init__)
+    if isinstance(init := vars(made).get("init"), classmethod):
+        made.init = classmethod(answers_tensorflow_names(init.__func__))
     return serializable(jax.tree_util.register_dataclass(made))
 
 

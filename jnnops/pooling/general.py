@@ -6,6 +6,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_float_array, as_number_array, at_least, check_choice
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import in_layout
@@ -14,6 +15,7 @@ from jnnops.pooling.average import average_of_windows
 from jnnops.pooling.maximum import maximum_of_windows
 
 
+@answers_tensorflow_names
 def pool(
     input: ArrayLike,
     window_shape: Ints,
