@@ -27,6 +27,7 @@ _GRID_CELL = {
     "end_freqindex_list": [2, 4],
 }
 _INPUT = jnp.ones((2, 4), jnp.float32)
+_DEPTHWISE = {"in_channels": 4, "kernel_size": (3, 3), "key": _KEY}
 _RNN = layers.RNN(cell=layers.GRUCell.init(**_CELL))
 _SEQUENCES = {"inputs": jnp.ones((2, 5, 4)), "sequence_length": jnp.array([2, 3])}
 
@@ -82,6 +83,12 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "Dense": (layers.Dense.init(**_DENSE).__call__, {"x": _INPUT}),
     "Conv.init": (layers.Conv.init, _CONV),
     "Conv": (layers.Conv.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
+    "ConvTranspose.init": (layers.ConvTranspose.init, _CONV),
+    "ConvTranspose": (layers.ConvTranspose.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4)), "output_shape": 5}),
+    "DepthwiseConv.init": (layers.DepthwiseConv.init, _DEPTHWISE),
+    "DepthwiseConv": (layers.DepthwiseConv.init(**_DEPTHWISE).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
+    "SeparableConv.init": (layers.SeparableConv.init, _CONV),
+    "SeparableConv": (layers.SeparableConv.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
     "Embedding.init": (layers.Embedding.init, {"num_embeddings": 4, "features": 3, "key": jax.random.key(0)}),
     "Embedding": (layers.Embedding(table=jnp.ones((4, 3))).__call__, {"ids": jnp.array([1, 2])}),
     "BatchNorm.init": (layers.BatchNorm.init, {"features": 3}),
