@@ -35,7 +35,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "fraction below 1": (*_NO_FLOATS, -0.1, 1, 1.5, float("nan")),
     "sizes": (None, *_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
     "sizes or None": (*_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
-    "sizes from 0 or None": (*_NO_INTS, 2**31, -1, [], [1] * 9),
+    "sizes from 0": (None, *_NO_INTS, 2**31, -1, [], [1] * 9),
     "units": (None, *_NO_INTS, -1, 0, [], [0]),
     "shape": (None, *_NO_INTS, [], [-7] * 4, [1] * 9),
     "shape of noise": (*_NO_INTS[:-2], 1.5, [-1]),
@@ -84,7 +84,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "fraction": "label_smoothing recall_target momentum exponential_avg_factor leak ratio_on",
     "float above 0": "period_init_min period_init_max",
     "fraction below 1": "rate input_rate output_rate state_rate dropout_rate",
-    "sizes from 0 or None": "output_padding",
+    "sizes from 0": "output_padding",
     "sizes or None": "dilations num_frequency_blocks start_freqindex_list end_freqindex_list",
     "optional numbers": "sample_weight",
     "count": "k",
@@ -167,7 +167,7 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
         name: {"features": "size"}
         for name in ("Conv.init", "ConvTranspose.init", "SeparableConv.init", "Dense.init", "Embedding.init")
     }
-    | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
+    | {name: {"features": "sizes from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
     | {name: {"num_units": "units"} for name in ("RNN.init", "Bidirectional.init", "MultiRNNCell.init")}
     | {"LocalResponseNorm": {"x": "floats"}}
     | {"LocalResponseNorm.init": {"bias": "float", "alpha": "float", "beta": "float"}}
