@@ -1,10 +1,12 @@
 """What makes a class a layer: a frozen dataclass that is a pytree."""
 
 import dataclasses
+import functools
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from jnnops._check import describe
 from jnnops._primitives.serialization import serializable
 
 T = TypeVar("T")
@@ -48,6 +50,10 @@ def layer(cls: type[T]) -> type[T]:
     Returns:
         The same class, as a dataclass.
 
+    Raises:
+        TypeError: If ``cls`` is no class; and when an instance is made, if a setting cannot be hashed, or if its class
+            is a subclass of a layer that is not decorated itself, and so no pytree.
+
     Example:
         >>> from jnnops.layers import layer
         >>> @layer
@@ -58,5 +64,47 @@ def layer(cls: type[T]) -> type[T]:
         >>> jax.grad(lambda shift: shift(jnp.float32(1.0)))(Shift(offset=jnp.float32(2.0))).offset.item()
         1.0
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"layer: `cls` must be a class, got {describe(cls)}")
     made = dataclasses.dataclass(frozen=True, eq=False, kw_only=True)(cls)
+    _check_instances(made)
     return serializable(jax.tree_util.register_dataclass(made))
+
+
+_MARK = "_is_decorated_layer"
+
+
+def _check_instances(cls: type) -> None:
+    """Has each new instance checked for what JAX would report later and without a name.
+
+    Of the fields only the settings are looked at, since unflattening makes layers of anything in place of arrays.
+    """
+    settings = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **fields: Any) -> None:
+        if _MARK not in vars(type(self)):
+            name = type(self).__name__
+            raise TypeError(f"{name}: the class must be decorated with @layer, as {cls.__name__}, which it extends, is")
+        original(self, *args, **fields)
+        values = [getattr(self, setting) for setting in settings]
+        try:
+            hash(tuple(values))
+        except TypeError as error:
+            setting, value = next(pair for pair in zip(settings, values, strict=True) if not _is_hashable(pair[1]))
+            raise TypeError(
+                f"{type(self).__name__}: `{setting}` must be hashable, since it is static (a tuple, not a list or an array), got "
+                f"{describe(value)}"
+            ) from error
+
+    setattr(cls, _MARK, True)
+    cls.__init__ = init
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
