@@ -1,10 +1,12 @@
 """What makes a class a layer: a frozen dataclass that is a pytree."""
 
 import dataclasses
+import functools
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from jnnops._check import describe
 from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.layers._text import describe_layer
@@ -51,6 +53,10 @@ def layer(cls: type[T]) -> type[T]:
     Returns:
         The same class, as a dataclass.
 
+    Raises:
+        TypeError: If ``cls`` is no class; and when an instance is made, if a setting cannot be hashed, or if its class
+            is a subclass of a layer that is not decorated itself, and so no pytree.
+
     Example:
         >>> from jnnops.layers import layer
         >>> @layer
@@ -61,11 +67,13 @@ def layer(cls: type[T]) -> type[T]:
         >>> jax.grad(lambda shift: shift(jnp.float32(1.0)))(Shift(offset=jnp.float32(2.0))).offset.item()
         1.0
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"layer: `cls` must be a class, got {describe(cls)}")
     made: Any = dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
     if made.__repr__ is object.__repr__:
         made.__repr__ = describe_layer
     made.__layer__ = made  # which a subclass that is not decorated is not
-    made.__init__ = answers_tensorflow_names(made.__init__)
+    made.__init__ = answers_tensorflow_names(_checking(made))
     if isinstance(init := vars(made).get("init"), classmethod):
         made.init = classmethod(answers_tensorflow_names(init.__func__))
     return serializable(jax.tree_util.register_dataclass(made))
@@ -74,3 +82,34 @@ def layer(cls: type[T]) -> type[T]:
 def is_layer(value: object) -> bool:
     """Whether the class of a value is made by :func:`layer`."""
     return getattr(type(value), "__layer__", None) is type(value)
+
+
+def _checking(cls: type) -> Callable[..., None]:
+    """The constructor, which checks for what JAX would report later and without a name.
+
+    Of the fields only the settings are looked at, since unflattening makes layers of anything in place of arrays.
+    """
+    settings = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
+    original = cls.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **fields: Any) -> None:
+        if not is_layer(self):
+            name = type(self).__name__
+            raise TypeError(f"{name}: the class must be decorated with @layer, as {cls.__name__}, which it extends, is")
+        original(self, *args, **fields)
+        for setting in settings:
+            _check_hashable(self, setting)
+
+    return init
+
+
+def _check_hashable(layer: object, setting: str) -> None:
+    value = getattr(layer, setting)
+    try:
+        hash(value)
+    except TypeError as error:
+        raise TypeError(
+            f"{type(layer).__name__}: `{setting}` must be hashable, since it is static (a tuple, not a list or an "
+            f"array), got {describe(value)}"
+        ) from error

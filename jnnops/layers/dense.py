@@ -85,9 +85,8 @@ class Dense:
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[..., in_features]`` to ``[..., features]``."""
-        bias = {} if self.bias is None else {"bias": self.bias}
-        arrays = {"x": as_number_array("Dense", "x", x), "kernel": self.kernel, **bias}
-        x, kernel, *biases = as_float_arrays("Dense", **cast(arrays, self.compute_dtype))
+        x, kernel, bias = cast((as_number_array("Dense", "x", x), self.kernel, self.bias), self.compute_dtype)
+        x, kernel, *biases = as_float_arrays("Dense", x=x, kernel=kernel, **({} if bias is None else {"bias": bias}))
         check_rank("Dense", "x", x, at_least(1))
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(f"Dense: `x` must have {kernel.shape[0]} features on its last axis, got shape {x.shape}")

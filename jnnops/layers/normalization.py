@@ -170,8 +170,9 @@ class BatchNorm:
             y, state = _normalize_and_update(self, x, old, axes, as_axis_names(axis_name))
         else:
             spread = functools.partial(_spread, axes=axes, rank=x.ndim)
+            mean, variance = map(spread, old)
             offset, scale = (None if array is None else spread(array) for array in (self.offset, self.scale))
-            y, state = batch_normalization(x, *map(spread, old), offset, scale, self.epsilon), old
+            y, state = batch_normalization(x, mean, variance, offset, scale, self.epsilon), old
         return cast(y, self.compute_dtype), state
 
 
