@@ -138,11 +138,11 @@ class Reader:
             layers.Conv.init(8, 24, (3, 3), use_bias=False, key=keys[1]),
             layers.BatchNorm.init(24, momentum=0.9),
             nn.relu,
-            layers.MaxPool(ksize=2),
+            layers.MaxPool(kernel_size=2),
             layers.Conv.init(24, 24, (3, 3), use_bias=False, key=keys[2]),
             layers.BatchNorm.init(24, momentum=0.9),
             nn.relu,
-            layers.MaxPool(ksize=2),
+            layers.MaxPool(kernel_size=2),
         )
         column, units = HEIGHT // 4 * 24, 48
         sequence = layers.Bidirectional(

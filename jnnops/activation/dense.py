@@ -41,11 +41,12 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: DataFormat = None) 
     check_rank("bias_add", "value", x, at_least(2))
     axis = x.ndim - 1 if is_channels_last_of_any_rank("bias_add", data_format) else 1
     check_shape("bias_add", "bias", b, (x.shape[axis],), f"the channels of `value` of shape {x.shape}")
-    return _bias_add(x, b, axis)
+    return add_along(x, b, axis)
 
 
 @functools.partial(jax.jit, static_argnames="axis")
-def _bias_add(x: jax.Array, bias: jax.Array, axis: int) -> jax.Array:
+def add_along(x: jax.Array, bias: jax.Array, axis: int) -> jax.Array:
+    """Adds one number for each place on an axis."""
     wide = accumulation_dtype(x.dtype)  # in which the gradient of the bias is summed, too
     return (x.astype(wide) + bias.astype(wide).reshape(along(axis, x.ndim))).astype(x.dtype)
 

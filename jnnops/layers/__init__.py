@@ -34,7 +34,10 @@ from jnnops.layers.cells import SRUCell as SRUCell
 from jnnops.layers.cells import TimeFreqLSTMCell as TimeFreqLSTMCell
 from jnnops.layers.cells import UGRNNCell as UGRNNCell
 from jnnops.layers.convolution import Conv as Conv
+from jnnops.layers.convolution import ConvTranspose as ConvTranspose
 from jnnops.layers.dense import Dense as Dense
+from jnnops.layers.depthwise import DepthwiseConv as DepthwiseConv
+from jnnops.layers.depthwise import SeparableConv as SeparableConv
 from jnnops.layers.dropout import Dropout as Dropout
 from jnnops.layers.embedding import Embedding as Embedding
 from jnnops.layers.normalization import BatchNorm as BatchNorm
