@@ -83,7 +83,7 @@ ANSWERS: Mapping[str, Sequence[Answer]] = {
     "center": [called("use_offset")],
     "depthwise_initializer": [called("kernel_init")],
     "dropout_keep_prob": [Answer("dropout_rate", "is `dropout_rate = 1 - dropout_keep_prob` here")],
-    "dropout_prob_seed": [absent("the wrapper that draws masks is given a `key`")],
+    "dropout_prob_seed": [absent("the state holds a `key`, from which every step draws its mask")],
     "dropout_state_filter_visitor": [called("state_filter")],
     "embeddings_initializer": [called("table_init")],
     "epsilon": [called("variance_epsilon")],
@@ -150,6 +150,18 @@ OF_ONE: Mapping[str, Mapping[str, Answer]] = {
         "layer": Answer("cell", "is called `cell` here, and is the class of a cell"),
         "weights": absent("`Bidirectional(forward=..., backward=...)` takes layers with given arrays"),
     },
+    "ConvLSTMCell.init": {
+        "conv_ndims": absent("it follows from `input_shape`"),
+        "initializers": called("kernel_init"),
+    },
+    "Dropout.init": {"seed": absent("the layer is called with `key=jax.random.key(seed)`")},
+    "DropoutWrapper.init": {
+        "dtype": absent("a mask has the dtype of what it drops"),
+        "input_size": absent("a mask has the shape of what it drops"),
+        "seed": absent("the state holds a key: `zero_state(batch_size, dtype, key=jax.random.key(seed))`"),
+    },
+    "GRUBlockCell.init": {"cell_size": called("num_units")},
+    "MultiRNNCell.init": {"cells": absent("cells that exist are given to the class: `MultiRNNCell(cells=[...])`")},
     "Embedding.init": {"weights": absent("`Embedding(table=...)` takes a given table")},
     "LayerNorm.init": {"axis": absent("the last axis is normalized")},
     "batch_norm_with_global_normalization": {

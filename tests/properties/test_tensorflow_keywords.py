@@ -1,5 +1,6 @@
 """A call with one of TensorFlow's names of arguments is answered with the name here, or why there is none."""
 
+import functools
 import inspect
 import itertools
 import pickle
@@ -30,22 +31,53 @@ LAYERS = {
     "RNN": ["RNN"],
 }
 
+# Cells, and those arguments of TensorFlow 1.15's constructors that ours do not take: TensorFlow 2.21 has none of these.
+CELLS = {
+    "AttentionCellWrapper": "input_size reuse state_is_tuple",
+    "BasicLSTMCell": "name reuse state_is_tuple",
+    "BasicRNNCell": "name reuse",
+    "ConvLSTMCell": "conv_ndims initializers name",
+    "CoupledInputForgetGateLSTMCell": "initializer num_proj_shards num_unit_shards reuse state_is_tuple",
+    "DropoutWrapper": "dropout_state_filter_visitor dtype input_keep_prob input_size output_keep_prob seed "
+    "state_keep_prob variational_recurrent",
+    "EmbeddingWrapper": "initializer reuse",
+    "GRUBlockCell": "cell_size name reuse",
+    "GRUCell": "bias_initializer kernel_initializer name reuse",
+    "GridLSTMCell": "initializer num_unit_shards reuse state_is_tuple",
+    "InputProjectionWrapper": "input_size reuse",
+    "IntersectionRNNCell": "initializer reuse",
+    "LSTMBlockCell": "name reuse",
+    "LSTMCell": "initializer name num_proj_shards num_unit_shards reuse state_is_tuple",
+    "LayerNormBasicLSTMCell": "dropout_keep_prob dropout_prob_seed input_size reuse",
+    "MultiRNNCell": "cells state_is_tuple",
+    "OutputProjectionWrapper": "reuse",
+    "TimeFreqLSTMCell": "initializer num_unit_shards reuse",
+    "UGRNNCell": "initializer reuse",
+}
+
 
 def names_of(op):
     """The further names under which an op is exported."""
     return [name for name in nn.__all__ if getattr(nn, name) is op]
 
 
-def signatures(op):
-    """TensorFlow's functions of an op's names: TensorFlow 1's, TensorFlow 2's and the raw ones."""
+@functools.cache
+def raw_ops():
+    """TensorFlow's raw ops by their names in small letters."""
     from machinery.oracle import tf
 
-    raw = {name.lower(): getattr(tf.raw_ops, name) for name in dir(tf.raw_ops)}
+    return {name.lower(): getattr(tf.raw_ops, name) for name in dir(tf.raw_ops)}
+
+
+def signatures(op):
+    """The arguments of TensorFlow's functions of an op's names: TensorFlow 1's, TensorFlow 2's and the raw ones."""
+    from machinery.oracle import tf
+
     homes = [tf, tf.nn, tf.nn.experimental, tf.quantization, tf.random, tf.math]
     v1 = tf.compat.v1
     homes += [v1, v1.nn, v1.quantization, v1.random, v1.math]
     for name in names_of(op):
-        theirs = [getattr(home, name, None) for home in homes] + [raw.get(name.replace("_", ""))]
+        theirs = [getattr(home, name, None) for home in homes] + [raw_ops().get(name.replace("_", ""))]
         yield from (inspect.signature(function).parameters for function in theirs if function)
 
 
@@ -76,6 +108,14 @@ def test_every_name_of_keras_is_taken_or_answered(layer):
         for name in keras_names(layer):
             with pytest.raises(TypeError, match=f"^{layer}.init: TensorFlow's `{name}` "):
                 init(**{name: None})
+
+
+def test_every_name_of_tensorflow_1s_cells_is_answered():
+    inits = {cell: getattr(nn.layers, cell).init for cell in CELLS}
+    unanswered = [
+        (cell, name) for cell, init in inits.items() for name in CELLS[cell].split() if not answer_to(init, name)
+    ]
+    assert unanswered == []
 
 
 def test_a_renamed_argument_is_not_another_one_of_tensorflows():
