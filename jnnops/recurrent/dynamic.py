@@ -67,8 +67,8 @@ def dynamic_rnn(
     Raises:
         ValueError: If the shapes of the arguments disagree, or the cell returns a state of another structure or
             shape than it was given.
-        TypeError: If ``cell`` is no cell, ``sequence_length`` is not of integers, or the cell returns a state of a
-            lower dtype than it was given.
+        TypeError: If ``cell`` is no cell or takes its state before its inputs, ``sequence_length`` is not of integers,
+            or the cell returns a state of a lower dtype than it was given.
 
     Example:
         >>> cell = nn.layers.GRUCell.init(4, 3, key=jax.random.key(0))
