@@ -145,7 +145,6 @@ _V1 = "belongs to TensorFlow 1's loss, which is `nn.ctc_loss_v1`; this one is Te
 _TRIPLE = "is a part of a SparseTensor: pass rows padded to one length as `{}` and their lengths as `{}`"
 
 OF_ONE: Mapping[str, Mapping[str, Answer]] = {
-    "BatchNorm.init": {"axis": absent("the last axis holds the features")},
     "Bidirectional.init": {
         "layer": Answer("cell", "is called `cell` here, and is the class of a cell"),
         "weights": absent("`Bidirectional(forward=..., backward=...)` takes layers with given arrays"),
@@ -163,7 +162,6 @@ OF_ONE: Mapping[str, Mapping[str, Answer]] = {
     "GRUBlockCell.init": {"cell_size": called("num_units")},
     "MultiRNNCell.init": {"cells": absent("cells that exist are given to the class: `MultiRNNCell(cells=[...])`")},
     "Embedding.init": {"weights": absent("`Embedding(table=...)` takes a given table")},
-    "LayerNorm.init": {"axis": absent("the last axis is normalized")},
     "batch_norm_with_global_normalization": {
         "t": called("input"),
         "m": called("mean"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -73,7 +74,7 @@ def layer(cls: type[T]) -> type[T]:
     if made.__repr__ is object.__repr__:
         made.__repr__ = describe_layer
     made.__layer__ = made  # which a subclass that is not decorated is not
-    made.__init__ = answers_tensorflow_names(_checking(made))
+    made.__init__ = _checking(made)
     if isinstance(init := vars(made).get("init"), classmethod):
         made.init = classmethod(answers_tensorflow_names(init.__func__))
     return serializable(jax.tree_util.register_dataclass(made))
@@ -90,11 +91,11 @@ def _checking(cls: type) -> Callable[..., None]:
     Of the fields only the settings are looked at, since unflattening makes layers of anything in place of arrays.
     """
     settings = [field.name for field in dataclasses.fields(cls) if field.metadata.get("static")]
-    original = cls.__init__
+    original: Any = answers_tensorflow_names(cls.__init__)
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, **fields: Any) -> None:
-        if not is_layer(self):
+        if "__layer__" not in vars(type(self)):
             name = type(self).__name__
             raise TypeError(f"{name}: the class must be decorated with @layer, as {cls.__name__}, which it extends, is")
         original(self, *args, **fields)

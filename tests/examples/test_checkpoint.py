@@ -130,7 +130,7 @@ class TestRefusal:
         before = files()
         with experiment_of("--checkpoint", "saved") as experiment:
             with pytest.raises(SystemExit) as left:
-                train(experiment, [0.0, 0.0])
+                train(experiment, [0.0, 0.0])  # pyright: ignore[reportArgumentType]
             assert str(left.value).endswith("saved' are of another version of this example")
         assert files() == before
 

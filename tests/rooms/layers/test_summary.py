@@ -156,13 +156,6 @@ class TestArrays:
         assert [row.layer for row in table.rows] == ["dict", "Dense", "Anything", "Dense", "RNN", "LSTMCell"]
         assert not any(row.outputs for row in table.rows)
 
-    def test_a_subclass_that_is_not_decorated_is_a_leaf_as_for_jax(self):
-        class Subclass(layers.Dense):
-            pass
-
-        table = layers.summary([Subclass(kernel=jnp.ones((2, 3)))])
-        assert [(row.layer, row.parameters) for row in table.rows] == [("list", 0)]
-
     def test_an_array_at_two_paths_is_counted_twice_and_named(self):
         one = dense(2, 3)
         assert layers.summary((one, one)).parameters == 18
