@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from matplotlib.figure import Figure
-from shared import checkpoint
+from shared.checkpoint import Checkpoints, Progress
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def saved(folder: Path) -> dict[str, list[np.ndarray]]:
     found = {}
     for training in sorted(path for path in folder.iterdir() if path.is_dir()):
         with ocp.CheckpointManager(training) as manager:
-            step = manager.latest_step()
-            assert step is not None
+            before, step = manager.all_steps()
+            assert 0 < before < step
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore())
             found[training.name] = [np.asarray(array) for array in manager.restore(step, args=arguments).state]
         shutil.rmtree(training / str(step))
@@ -43,8 +43,12 @@ def run_and_resume(tmp_path, monkeypatch, capsys):
     """
 
     def run(example: ModuleType, *arguments: str) -> str:
-        for name, value in (("LEAST_SECONDS", 0.0), ("SHARE", float("inf"))):  # a checkpoint after each step
-            monkeypatch.setattr(checkpoint, name, value)
+        save = Checkpoints.save
+
+        def save_some(self: Checkpoints, progress: Progress, *, now: bool = False) -> float:
+            return save(self, progress, now=now or progress.steps % 13 == 1)
+
+        monkeypatch.setattr(Checkpoints, "save", save_some)
         output, folder = tmp_path / "picture.png", tmp_path / "checkpoints"
         printed, arrays = [], []
         for _ in range(2):  # The picture of the first run does not stand in the way of the second.

@@ -26,7 +26,7 @@ def experiment_of(*arguments, output="x.png"):
     return Experiment.from_command_line(arguments, description="Tests.", steps=3, seed_of="nothing", output=output)
 
 
-def train(experiment, state=0.0, *, interrupt_at=None):
+def train(experiment, state: float | list[float] = 0.0, *, interrupt_at=None):
     """Counts steps in the state and in the losses; returns those that were made."""
     training = experiment.resume({"count": jnp.asarray(state)})
     made = []
