@@ -121,7 +121,7 @@ def draw(element: jax.Array, tiles: Tiles, losses: list[float], title: str) -> F
     # an opening does not change when a constant is added to its element, so their middles are set to 0
     elements = {"unknown": unknown_element(), "untrained": untrained_element(), "learned": element}
     for axis, (name, heights) in zip(axes[1], elements.items(), strict=False):
-        heat = axis.imshow((heights - heights[SIZE // 2, SIZE // 2])[..., 0], cmap="viridis", vmin=-0.6, vmax=0)
+        heat = axis.imshow(heights[..., 0] - heights[SIZE // 2, SIZE // 2, 0], cmap="viridis", vmin=-0.6, vmax=0)
         axis.set_title(f"{name} structuring element", fontsize=10)
         axis.set_axis_off()
         figure.colorbar(heat, ax=axis, shrink=0.8)
@@ -139,23 +139,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train, held_out = load_tiles(experiment.seed)
         train_key = jax.random.key(experiment.seed)
         element = untrained_element()
-        state = TrainState(element, make_optimizer(experiment.steps).init(element))
         before = float(mean_absolute_error(element, held_out))
         print(f"held-out mean absolute error before training: {before:.2g}")
 
-        losses: list[float] = []
-        for step in experiment.training():
-            state, loss = train_step(state, jax.random.fold_in(train_key, step), train, experiment.steps)
-            losses.append(float(loss))
-            experiment.show(loss=f"{losses[-1]:.2g}")
+        training = experiment.resume(TrainState(element, make_optimizer(experiment.steps).init(element)))
+        for step in experiment.training(training):
+            key = jax.random.fold_in(train_key, step)
+            training.state, loss = train_step(training.state, key, train, experiment.steps)
+            training.losses.append(float(loss))
+            experiment.show(loss=f"{training.losses[-1]:.2g}")
 
-        after = float(mean_absolute_error(state.element, held_out))
+        learned = training.state.element
+        after = float(mean_absolute_error(learned, held_out))
         print(
-            f"held-out mean absolute error after {experiment.seconds:.0f} s of training: {after:.2g}, "
+            f"held-out mean absolute error after {training.seconds:.0f} s of training: {after:.2g}, "
             f"{after / before:.2g} times that before"
         )
         title = f"Held-out mean absolute error {before:.2g} before, {after:.2g} after training"
-        experiment.save(draw(state.element, held_out, losses, title))
+        experiment.save(draw(learned, held_out, training.losses, title))
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class Run(NamedTuple):
     steps: int
     seconds: list[float]  # spent on steps before each measurement
     losses: list[float]  # of the full softmax, on the text to watch the training by
-    perplexity: float = math.nan  # of the trained model, on the text of the test
+    perplexity: float  # of the trained model, on the text of the test
 
     def __str__(self) -> str:
         seconds = f"{self.seconds[-1]:.0f} s of training"
@@ -186,30 +186,40 @@ def train(
     steps: float = math.inf,
     seconds: float = math.inf,
 ) -> Run:
-    """Trains a new network for so many steps or seconds, not counting compilation and measurements."""
+    """Trains a network for so many steps or seconds, not counting compilation and measurements."""
     model_key, train_key = jax.random.split(key)
     state = new_state(method, LanguageModel.init(counts_of(corpus), key=model_key))
+    training = experiment.resume(state, name=method.name)
     streams, (watched, test) = streams_of(corpus.train, BATCH), held_out_streams(corpus)
-    compiled_step = train_step.lower(state, train_key, streams, method).compile()
+    compiled_step = train_step.lower(training.state, train_key, streams, method).compile()
 
-    run = Run(method.name, state.model, 0, [], [])
-    made, spent, done, stopped = 0, 0.0, 0.0, False
-    with experiment.bar(1.0, name=method.name, form=BAR):
-        while done < 1 and not stopped:
-            start = time.perf_counter()
-            state, loss = compiled_step(state, train_key, streams)
+    def done() -> float:
+        return min(max(training.steps / steps, training.seconds / seconds), 1.0)
+
+    def measure_now() -> None:
+        training.times.append(training.seconds)
+        training.losses.append(float(measure(training.state.model, watched)))
+
+    with experiment.bar(1.0, name=method.name, form=BAR, done=done()):
+        while done() < 1 and not experiment.interrupted:
+            before, start = done(), time.perf_counter()
+            training.state, loss = compiled_step(training.state, train_key, streams)
             loss = float(loss)  # waits for it
-            spent += time.perf_counter() - start
-            made += 1
-            before, done = done, min(max(made / steps, spent / seconds), 1.0)
-            experiment.show(step=made, loss=f"{loss:.2f}")
-            experiment.step_made(done - before)
-            stopped = experiment.interrupted
-            if int(MEASUREMENTS * done) > int(MEASUREMENTS * before) or stopped:
-                run.seconds.append(spent)
-                run.losses.append(float(measure(state.model, watched)))
-    perplexity = math.exp(measure(state.model, test))
-    return run._replace(model=state.model, steps=made, perplexity=perplexity)
+            training.seconds += time.perf_counter() - start
+            training.steps += 1
+            experiment.show(step=training.steps, loss=f"{loss:.2f}")
+            experiment.step_made(done() - before)
+            if int(MEASUREMENTS * done()) > int(MEASUREMENTS * before):
+                measure_now()
+            experiment.keep(training)
+        experiment.keep(training, now=True)
+    if training.times[-1:] != [
+        training.seconds
+    ]:  # It was interrupted since, and an uninterrupted one has no such point.
+        measure_now()
+    model = training.state.model
+    perplexity = math.exp(measure(model, test))
+    return Run(method.name, model, training.steps, training.times, training.losses, perplexity)
 
 
 def unigram_perplexity(corpus: Corpus) -> float:

@@ -199,18 +199,14 @@ def train(
     network: Network, key: jax.Array, scans: Scans, experiment: Experiment, *, name: str, rate: float, steps: int
 ) -> Network:
     """Trains a network; a part of the steps if Ctrl-C is pressed."""
-    copied = jax.tree.map(jnp.copy, network)  # the state is given to the step, and the network kept
-    state = TrainState(copied, make_optimizer(rate, steps).init(cast(Any, copied)))
     if experiment.interrupted:
         return network
-    with experiment.bar(steps, name=name):
-        for step in range(steps):
-            state, loss = train_step(state, jax.random.fold_in(key, step), scans, rate, steps)
-            experiment.show(loss=f"{float(loss):.3f}")
-            experiment.step_made()
-            if experiment.interrupted:
-                break
-    return state.network
+    copied = jax.tree.map(jnp.copy, network)  # the state is given to the step, and the network kept
+    training = experiment.resume(TrainState(copied, make_optimizer(rate, steps).init(cast(Any, copied))), name=name)
+    for step in experiment.training(training, steps=steps):
+        training.state, loss = train_step(training.state, jax.random.fold_in(key, step), scans, rate, steps)
+        experiment.show(loss=f"{float(loss):.3f}")
+    return training.state.network
 
 
 def microseconds(*calls: Callable[[], jax.Array], images: int) -> list[float]:

@@ -22,6 +22,7 @@ import optax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from shared.alignment import mark_labels
+from shared.checkpoint import Progress
 from shared.date_grammar import LENGTH, DateGrammar, load_dates
 from shared.experiment import Experiment
 from sklearn.datasets import load_digits
@@ -138,11 +139,11 @@ class Reader:
             layers.Conv.init(8, 24, (3, 3), use_bias=False, key=keys[1]),
             layers.BatchNorm.init(24, momentum=0.9),
             nn.relu,
-            layers.MaxPool(ksize=2),
+            layers.MaxPool(kernel_size=2),
             layers.Conv.init(24, 24, (3, 3), use_bias=False, key=keys[2]),
             layers.BatchNorm.init(24, momentum=0.9),
             nn.relu,
-            layers.MaxPool(ksize=2),
+            layers.MaxPool(kernel_size=2),
         )
         column, units = HEIGHT // 4 * 24, 48
         sequence = layers.Bidirectional(
@@ -300,18 +301,19 @@ def compose_tests(key: jax.Array, scans: Scans, dates: np.ndarray) -> dict[str, 
     }
 
 
-def train_reader(experiment: Experiment, key: jax.Array, scans: Scans) -> tuple[TrainState, list[float]]:
-    """Trains a new network, and returns it with the loss of each step."""
+def train_reader(experiment: Experiment, key: jax.Array, scans: Scans) -> Progress:
+    """Trains a network, whose ``TrainState`` it returns with the loss of each step."""
     model_key, train_key = jax.random.split(key)
     model = Reader.init(key=model_key)
     optimizer = make_optimizer(experiment.steps)
     state = TrainState(model, model.features.init_state(), optimizer.init(cast(Any, model)))
-    losses: list[float] = []
-    for step in experiment.training():
-        state, loss = train_step(state, jax.random.fold_in(train_key, step), scans, experiment.steps)
-        losses.append(float(loss))
-        experiment.show(loss=f"{losses[-1]:.3f}")
-    return state, losses
+    training = experiment.resume(state)
+    for step in experiment.training(training):
+        key = jax.random.fold_in(train_key, step)
+        training.state, loss = train_step(training.state, key, scans, experiment.steps)
+        training.losses.append(float(loss))
+        experiment.show(loss=f"{training.losses[-1]:.3f}")
+    return training
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -328,16 +330,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         grammar = DateGrammar.init(known_dates)
         test_key, train_key = jax.random.split(jax.random.key(experiment.seed))
         tests = compose_tests(test_key, held_out, other_dates)
-        state, losses = train_reader(experiment, train_key, train)
+        training = train_reader(experiment, train_key, train)
+        state: TrainState = training.state
 
-        print(f"character error rates of held-out lines after {experiment.seconds:.0f} s of training:")
+        print(f"character error rates of held-out lines after {training.seconds:.0f} s of training:")
         print(f"{'':12}{'greedy':>8}{'beams':>8}{'beams and grammar of dates':>28}")
         readings = {}
         for name, lines in tests.items():
             readings[name] = read(state.model, state.statistics, grammar, lines.images)
             greedy, beam, guided = error_rates(readings[name], lines)
             print(f"{name:12}{greedy:>8.1%}{beam:>8.1%}{guided:>28.1%}")
-        experiment.save(draw(choose_samples(tests, readings), losses))
+        experiment.save(draw(choose_samples(tests, readings), training.losses))
 
 
 if __name__ == "__main__":

@@ -226,18 +226,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{len(vocabulary):,} tokens, in a text of {len(corpus.train):,} thinned out to {len(text):,}")
 
         vectors = Vectors.init(text, len(vocabulary), key=init_key)
-        state = TrainState(vectors, make_optimizer(steps).init(vectors))
-        for step in experiment.training():
-            state, loss = train_step(state, jax.random.fold_in(train_key, step), text, steps)
+        training = experiment.resume(TrainState(vectors, make_optimizer(steps).init(vectors)))
+        for step in experiment.training(training):
+            training.state, loss = train_step(training.state, jax.random.fold_in(train_key, step), text, steps)
             if step % 100 == 0:
                 experiment.show(loss=f"{float(loss):.3f}")
 
-        measured = float(accuracy(state.vectors, held_out))
-        print(f"after {experiment.seconds:.0f} s of training:")
+        vectors = training.state.vectors
+        measured = float(accuracy(vectors, held_out))
+        print(f"after {training.seconds:.0f} s of training:")
         print(f"held-out contexts told from those of other tokens: {measured:.1%} (by chance 50%)")
-        print_neighbours(state.vectors.tokens[:SEARCHED], vocabulary[:SEARCHED])
+        print_neighbours(vectors.tokens[:SEARCHED], vocabulary[:SEARCHED])
         title = f"The {SHOWN_TOKENS} most frequent tokens; held-out contexts told from others: {measured:.1%}"
-        experiment.save(draw(state.vectors.tokens, vocabulary, title, seed))
+        experiment.save(draw(vectors.tokens, vocabulary, title, seed))
 
 
 if __name__ == "__main__":

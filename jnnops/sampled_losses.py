@@ -37,6 +37,7 @@ from jnnops._check import (
     check_rank,
     check_shape,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import checked_ids, signed_alike
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Key, Table
@@ -46,6 +47,7 @@ from jnnops.candidate_sampling.log_uniform import sample_log_uniform
 from jnnops.classification import sigmoid_cross_entropy_with_logits
 
 
+@answers_tensorflow_names
 def nce_loss(
     weights: Table,
     biases: Table,
@@ -113,6 +115,7 @@ def _logistic_loss(true: jax.Array, sampled: jax.Array) -> jax.Array:
     return jnp.sum(sigmoid_cross_entropy_with_logits(labels, true), 1) + jnp.sum(softplus(sampled), 1)
 
 
+@answers_tensorflow_names
 def sampled_softmax_loss(
     weights: Table,
     biases: Table,

@@ -1,4 +1,4 @@
-"""The command line of an example: how long to train, from which seed, and where to save the picture."""
+"""The command line of an example: how long to train, from which seed, and where to save checkpoints and the picture."""
 
 import argparse
 import functools
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from matplotlib.figure import Figure
+
+from shared.checkpoint import Checkpoints
 
 MOST_STEPS = 2**31 - 1  # which optimisers count in 32 bits
 LARGEST_SEED = 2**32 - 1  # of NumPy, JAX and scikit-learn alike
@@ -65,17 +67,17 @@ def check_place(path: Path, *, force: bool) -> str | None:
 def parse_arguments(
     arguments: Sequence[str] | None, *, description: str, steps: int, seed_of: str, output: str
 ) -> argparse.Namespace:
-    """Parses and checks ``--steps``, ``--seed``, ``--output`` and ``--force``.
+    """Parses and checks ``--steps``, ``--seed``, ``--output``, ``--force`` and ``--checkpoint``.
 
     Args:
         arguments: The words of the command line; those of the process if None.
         description: Of which the first paragraph is shown in the help.
         steps: The default.
         seed_of: What the seed decides.
-        output: The default.
+        output: The default, the name of the example with a suffix.
 
     Returns:
-        The values by name.
+        The values by name; of ``checkpoint`` the ``Checkpoints``, or None.
     """
     parser = OneLineParser(description=description.split("\n\n")[0])
     parser.add_argument(
@@ -92,8 +94,22 @@ def parse_arguments(
     )
     parser.add_argument("--output", type=new_picture, default=output, help="the picture to save (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="save the training there, and go on from what is saved there"
+    )
     options = parser.parse_args(arguments)
-    problem = check_place(options.output, force=options.force)
+    checkpoints = None
+    if options.checkpoint:
+        checkpoints = Checkpoints(options.checkpoint, Path(output).stem, steps=options.steps, seed=options.seed)
+        problem = checkpoints.problem()
+        if problem:
+            parser.error(f"argument --checkpoint: {problem}")
+    drawn_before = checkpoints is not None and checkpoints.drew(options.output)
+    problem = check_place(options.output, force=options.force or drawn_before)
     if problem:
         parser.error(f"argument --output: {problem}")
+    problem = checkpoints.begin() if checkpoints else None
+    if problem:
+        parser.error(f"argument --checkpoint: {problem}")
+    options.checkpoint = checkpoints
     return options

@@ -1,12 +1,15 @@
-"""The frame of an example: its command line, its training under a bar of progress, Ctrl-C, and its picture.
+"""The frame of an example: its command line, its training under a bar of progress, Ctrl-C, checkpoints and a picture.
 
 Ctrl-C ends the training after the step that is being made. What has been learned until then is measured and drawn as
 if it were the whole. Before the first step is done there is nothing to draw, and a second Ctrl-C does not wait for the
 drawing: the example leaves. In all cases it ends with the status of an interrupted program.
+
+With ``--checkpoint`` the training is saved now and then, at its end and on Ctrl-C, and goes on from there.
 """
 
 import contextlib
 import dataclasses
+import io
 import os
 import signal
 import sys
@@ -14,10 +17,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from shared.checkpoint import Checkpoints, Progress
 from shared.command_line import parse_arguments
 
 INTERRUPTED = 128 + signal.SIGINT  # the status with which shells report a program that Ctrl-C has ended
@@ -32,8 +37,8 @@ class Experiment:
     steps: int  # to make
     seed: int
     output: Path
-    steps_made: int = 0
-    seconds: float = 0.0  # that the training took
+    checkpoints: Checkpoints | None = None
+    steps_made: int = 0  # in all trainings
     interrupted: bool = False
     _bar: tqdm = dataclasses.field(default_factory=lambda: tqdm(disable=True))
 
@@ -49,10 +54,10 @@ class Experiment:
             description: Of which the first paragraph is shown in the help.
             steps: The default of ``--steps``.
             seed_of: What the seed decides.
-            output: The default of ``--output``.
+            output: The default of ``--output``, the name of the example with a suffix.
         """
         options = parse_arguments(arguments, description=description or "", steps=steps, seed_of=seed_of, output=output)
-        experiment = cls(options.steps, options.seed, options.output)
+        experiment = cls(options.steps, options.seed, options.output, options.checkpoint)
         previous = signal.signal(signal.SIGINT, experiment._interrupt)
         try:
             yield experiment
@@ -76,29 +81,57 @@ class Experiment:
             sys.stdout.flush()
         os._exit(INTERRUPTED)
 
-    def training(self) -> Iterator[int]:
-        """Counts the steps of training while they are made, fewer than asked for if Ctrl-C is pressed."""
-        with self.bar(self.steps):
-            start = time.perf_counter()
-            for step in range(self.steps):
-                yield step
-                self.seconds = time.perf_counter() - start
-                self.step_made()
+    def resume(self, state: Any, *, name: str = "training") -> Progress:
+        """Begins a training, or goes on with it where its last checkpoint was.
+
+        Args:
+            state: Before the first step: a tree of arrays, everything that a step changes.
+            name: Of this training, if the example has several.
+        """
+        progress = Progress(state, name=name)
+        if self.checkpoints:
+            progress = self.checkpoints.restore(progress)
+        self.steps_made += progress.steps
+        return progress
+
+    def training(self, progress: Progress, *, steps: int | None = None) -> Iterator[int]:
+        """Counts the steps of training while they are made, fewer than asked for if Ctrl-C is pressed.
+
+        Args:
+            progress: Whose ``state`` each step replaces.
+            steps: In all; those of the command line if None.
+        """
+        steps = self.steps if steps is None else steps
+        with self.bar(steps, name=progress.name, done=progress.steps):
+            start = time.perf_counter() - progress.seconds
+            for step in range(progress.steps, steps):
                 if self.interrupted:
                     break
+                yield step
+                progress.seconds = time.perf_counter() - start
+                progress.steps += 1
+                self.step_made()
+                start += self.keep(progress)
+            self.keep(progress, now=True)
+
+    def keep(self, progress: Progress, *, now: bool = False) -> float:
+        """Saves a checkpoint if it is time to, or ``now``; returns the seconds that it took."""
+        return self.checkpoints.save(progress, now=now) if self.checkpoints else 0.0
 
     @contextlib.contextmanager
-    def bar(self, total: float, *, name: str = "", form: str = BAR) -> Iterator[None]:
+    def bar(self, total: float, *, name: str = "", form: str = BAR, done: float = 0) -> Iterator[None]:
         """Shows a bar of progress, for a training that counts its steps itself: it calls ``step_made``.
 
         Args:
             total: The progress at the end, in steps or another unit.
             name: Of this training, if the example has several.
             form: What tqdm writes, its ``bar_format``.
+            done: The progress at the beginning.
         """
         terminal = sys.stdout.isatty()
         with tqdm(
             total=total,
+            initial=done,
             desc=name,
             unit="step",
             file=sys.stdout,
@@ -122,5 +155,9 @@ class Experiment:
     def save(self, picture: Figure) -> None:
         """Saves the picture that the command line asks for."""
         picture.tight_layout()
-        picture.savefig(self.output, dpi=120)
+        content = io.BytesIO()
+        picture.savefig(content, format=self.output.suffix[1:].lower(), dpi=120)
+        if self.checkpoints:
+            self.checkpoints.draw(self.output, content.getvalue())
+        self.output.write_bytes(content.getvalue())
         print(f"saved {self.output}")

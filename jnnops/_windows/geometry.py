@@ -140,6 +140,7 @@ class WindowArguments(NamedTuple):
     data_format: DataFormat = None
     dilations: Ints | None = None
     strides_argument: str = "strides"
+    size_argument: str = "ksize"
 
     def channels_last(self, spatial_rank: int) -> bool:
         """Whether the channels are last."""

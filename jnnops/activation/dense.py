@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_arrays, at_least, broadcast_to_rank, check_rank, check_shape
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat
 from jnnops._windows.layout import along, is_channels_last_of_any_rank
 from jnnops.activation.rectifiers import relu
 
 
+@answers_tensorflow_names
 def bias_add(value: ArrayLike, bias: ArrayLike, data_format: DataFormat = None) -> jax.Array:
     """Adds a bias to every channel.
 
@@ -39,15 +41,17 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: DataFormat = None) 
     check_rank("bias_add", "value", x, at_least(2))
     axis = x.ndim - 1 if is_channels_last_of_any_rank("bias_add", data_format) else 1
     check_shape("bias_add", "bias", b, (x.shape[axis],), f"the channels of `value` of shape {x.shape}")
-    return _bias_add(x, b, axis)
+    return add_along(x, b, axis)
 
 
 @functools.partial(jax.jit, static_argnames="axis")
-def _bias_add(x: jax.Array, bias: jax.Array, axis: int) -> jax.Array:
+def add_along(x: jax.Array, bias: jax.Array, axis: int) -> jax.Array:
+    """Adds one number for each place on an axis."""
     wide = accumulation_dtype(x.dtype)  # in which the gradient of the bias is summed, too
     return (x.astype(wide) + bias.astype(wide).reshape(along(axis, x.ndim))).astype(x.dtype)
 
 
+@answers_tensorflow_names
 def relu_layer(x: ArrayLike, weights: ArrayLike, biases: ArrayLike) -> jax.Array:
     """A dense layer with a rectifier, ``relu(x @ weights + biases)``.
 
@@ -75,6 +79,7 @@ def relu_layer(x: ArrayLike, weights: ArrayLike, biases: ArrayLike) -> jax.Array
     return relu(_affine("relu_layer", x, weights, biases))
 
 
+@answers_tensorflow_names
 def xw_plus_b(x: ArrayLike, weights: ArrayLike, biases: ArrayLike) -> jax.Array:
     """A dense layer, ``x @ weights + biases``. 16-bit products are summed in float32.
 

@@ -23,9 +23,11 @@ from jnnops._check import (
     is_sequence,
     is_traced,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import Key, NoiseShape
 
 
+@answers_tensorflow_names
 def dropout(x: ArrayLike, rate: ArrayLike, noise_shape: NoiseShape = None, *, key: Key) -> jax.Array:
     """Sets elements to 0 at random and scales the others by ``1 / (1 - rate)``, which keeps the mean.
 
@@ -55,6 +57,7 @@ def dropout(x: ArrayLike, rate: ArrayLike, noise_shape: NoiseShape = None, *, ke
     return drop("dropout", x, rate, functools.partial(jax.random.uniform, as_key("dropout", key)), noise_shape)
 
 
+@answers_tensorflow_names
 def general_dropout(
     x: ArrayLike,
     rate: ArrayLike,
@@ -89,6 +92,7 @@ def general_dropout(
     return drop("general_dropout", x, rate, uniform_sampler, noise_shape)
 
 
+@answers_tensorflow_names
 def stateless_dropout(
     x: ArrayLike,
     rate: ArrayLike,

@@ -14,9 +14,11 @@ from jnnops._check import (
     canonical_axis,
     check_broadcastable,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops.activation._accumulation import in_accumulation_dtype
 
 
+@answers_tensorflow_names
 def relu(features: ArrayLike) -> jax.Array:
     """Rectified linear unit, ``max(features, 0)``.
 
@@ -46,6 +48,7 @@ def _relu(x: jax.Array) -> jax.Array:
     return jnp.where(x <= 0, 0, x)  # a select, since the gradient of a maximum at 0 is 1/2
 
 
+@answers_tensorflow_names
 def relu6(features: ArrayLike) -> jax.Array:
     """Rectified linear unit with a ceiling of 6, ``min(max(features, 0), 6)``.
 
@@ -70,6 +73,7 @@ def relu6(features: ArrayLike) -> jax.Array:
     return _relu_x(as_number_array("relu6", "features", features), jnp.asarray(6))
 
 
+@answers_tensorflow_names
 def relu_x(features: ArrayLike, max_value: ArrayLike) -> jax.Array:
     """Rectified linear unit with a ceiling, ``min(max(features, 0), max_value)``.
 
@@ -105,6 +109,7 @@ def _relu_x(x: jax.Array, ceiling: jax.Array) -> jax.Array:
     return jnp.where(x <= 0, 0, jnp.where(x >= ceiling, ceiling, x))
 
 
+@answers_tensorflow_names
 def crelu(features: ArrayLike, axis: int = -1) -> jax.Array:
     """Concatenated rectified linear unit: ``relu`` of ``features`` and of its negative, side by side.
 
@@ -133,6 +138,7 @@ def crelu(features: ArrayLike, axis: int = -1) -> jax.Array:
     return _relu(jnp.concatenate([x, -x], axis=canonical_axis("crelu", "axis", axis, x.ndim)))
 
 
+@answers_tensorflow_names
 def leaky_relu(features: ArrayLike, alpha: ArrayLike = 0.2) -> jax.Array:
     """Leaky rectified linear unit: ``alpha * features`` up to 0, the identity above.
 
@@ -175,6 +181,7 @@ def _leaky_relu(x: jax.Array, slope: jax.Array) -> jax.Array:
     return jnp.where(x > 0, x, broadcast_to_rank(slope, x.ndim) * jnp.where(x > 0, 0, x))
 
 
+@answers_tensorflow_names
 def zero_fraction(value: ArrayLike) -> jax.Array:
     """The fraction of elements that are 0, for looking at how sparse an activation is.
 

@@ -11,6 +11,7 @@ from jnnops._check import (
     broadcast_to_rank,
     check_broadcastable,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops.activation._accumulation import in_accumulation_dtype
 from jnnops.activation._accurate import EXPM1, GELU_TANH, NORMAL_GATE, SILU, SWISH
 
@@ -19,6 +20,7 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
+@answers_tensorflow_names
 def elu(features: ArrayLike) -> jax.Array:
     """Exponential linear unit: ``exp(features) - 1`` below 0, the identity from there on.
 
@@ -50,6 +52,7 @@ def _elu(x: jax.Array) -> jax.Array:
     return jnp.where(x < 0, EXPM1(jnp.where(x < 0, x, 0)), x)
 
 
+@answers_tensorflow_names
 def selu(features: ArrayLike) -> jax.Array:
     """Scaled exponential linear unit: ``scale * alpha * (exp(features) - 1)`` below 0, ``scale * features`` above.
 
@@ -81,6 +84,7 @@ def _selu(x: jax.Array) -> jax.Array:
     return SELU_SCALE * jnp.where(x < 0, SELU_ALPHA * EXPM1(jnp.where(x < 0, x, 0)), x)
 
 
+@answers_tensorflow_names
 def gelu(features: ArrayLike, approximate: bool = False) -> jax.Array:
     r"""Gaussian error linear unit: ``features`` times the standard normal distribution function of it.
 
@@ -126,6 +130,7 @@ def _gelu_tanh(x: jax.Array) -> jax.Array:
     return GELU_TANH(x)
 
 
+@answers_tensorflow_names
 def silu(features: ArrayLike, beta: ArrayLike = 1.0) -> jax.Array:
     """Sigmoid linear unit, ``features * sigmoid(beta * features)``. ``swish`` is another name of it.
 
@@ -174,6 +179,7 @@ def _swish(x: jax.Array, steepness: jax.Array) -> jax.Array:
     return SWISH(x, jnp.broadcast_to(broadcast_to_rank(steepness, x.ndim), x.shape))
 
 
+@answers_tensorflow_names
 def softplus(features: ArrayLike) -> jax.Array:
     """Smooth rectifier, ``log(1 + exp(features))``, to full precision in both tails.
 
@@ -213,6 +219,7 @@ def _softplus_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tupl
     return _softplus_primitive(x), jax.lax.logistic(x) * dx
 
 
+@answers_tensorflow_names
 def softsign(features: ArrayLike) -> jax.Array:
     """Rational squashing function, ``features / (1 + abs(features))``.
 
@@ -245,6 +252,7 @@ def _softsign(x: jax.Array) -> jax.Array:
     return jnp.where(jnp.isinf(x), jnp.sign(x), finite / (1 + jnp.abs(finite)))
 
 
+@answers_tensorflow_names
 def sigmoid(x: ArrayLike) -> jax.Array:
     """Logistic function, ``1 / (1 + exp(-x))``.
 
@@ -273,6 +281,7 @@ def _sigmoid(x: jax.Array) -> jax.Array:
     return jax.lax.logistic(x)
 
 
+@answers_tensorflow_names
 def tanh(x: ArrayLike) -> jax.Array:
     """Hyperbolic tangent.
 

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import as_key, as_size, as_static_bool, as_static_int
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import Key
 from jnnops.candidate_sampling._sample import SampledCandidates, as_true_classes, checked_classes
 
 
+@answers_tensorflow_names
 def all_candidate_sampler(
     true_classes: ArrayLike,
     num_true: int,

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnnops._check import as_static_float, as_static_int, describe, is_traced
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Key
 from jnnops.candidate_sampling._alias import alias_table, draw_from_alias_table
@@ -193,6 +194,7 @@ def _as_counts(op: str, unigrams: ArrayLike | Sequence[float], distortion: float
     return counts, as_static_float(op, "distortion", distortion)
 
 
+@answers_tensorflow_names
 def fixed_unigram_candidate_sampler(
     true_classes: ArrayLike,
     num_true: int,

@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_bool
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import signed_alike
 from jnnops.candidate_sampling._sample import as_true_classes
@@ -32,6 +33,7 @@ class AccidentalHits(NamedTuple):
     weights: jax.Array
 
 
+@answers_tensorflow_names
 def compute_accidental_hits(
     true_classes: ArrayLike, sampled_candidates: ArrayLike, num_true: int, *, unique: bool = False
 ) -> AccidentalHits:

@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_array, as_integer_array, as_static_int, check_shape, debug_check, describe, is_traced
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.order import after, read_once
 from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
@@ -136,6 +137,7 @@ class LearnedUnigramSample(NamedTuple):
     state: LearnedUnigramState
 
 
+@answers_tensorflow_names
 def learned_unigram_candidate_sampler(
     true_classes: ArrayLike,
     num_true: int,

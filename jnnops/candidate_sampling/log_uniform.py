@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import Key
 from jnnops.candidate_sampling._alias import alias_table, draw_from_alias_table
 from jnnops.candidate_sampling._distinct import Distribution, enough_draws
@@ -18,6 +19,7 @@ from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, 
 PIECES_BITS = 9
 
 
+@answers_tensorflow_names
 def log_uniform_candidate_sampler(
     true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, *, key: Key
 ) -> SampledCandidates:

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import Key
 from jnnops.candidate_sampling._distinct import Distribution, enough_draws
 from jnnops.candidate_sampling._random import random_words, scale_words
 from jnnops.candidate_sampling._sample import SampledCandidates, check_sampler, sample
 
 
+@answers_tensorflow_names
 def uniform_candidate_sampler(
     true_classes: ArrayLike, num_true: int, num_sampled: int, unique: bool, range_max: int, *, key: Key
 ) -> SampledCandidates:

@@ -22,6 +22,7 @@ from jnnops._check import (
     check_shape,
     is_traced,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import checked_ids
 from jnnops.classification._chunked_scores import scores
 
@@ -31,6 +32,7 @@ _LOGITS = 2**23
 _MIN_CHUNK = 256
 
 
+@answers_tensorflow_names
 def fused_linear_cross_entropy(
     labels: ArrayLike,
     features: ArrayLike,

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_arrays, broadcast_to_rank, check_broadcastable, check_shape
+from jnnops._keywords import answers_tensorflow_names
 
 
+@answers_tensorflow_names
 def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike) -> jax.Array:
     r"""Cross entropy of independent yes-or-no classes, any number of which may be true at once.
 
@@ -40,6 +42,7 @@ def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike) -> j
     return _logistic_loss(labels, logits, 1.0)
 
 
+@answers_tensorflow_names
 def weighted_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, pos_weight: ArrayLike) -> jax.Array:
     r"""``sigmoid_cross_entropy_with_logits`` whose positive part counts ``pos_weight`` times.
 

@@ -18,9 +18,11 @@ from jnnops._check import (
     check_rank,
     check_shape,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import checked_ids, in_range
 
 
+@answers_tensorflow_names
 def softmax(logits: ArrayLike, axis: int = -1) -> jax.Array:
     r"""Normalised exponentials, ``exp(logits) / sum(exp(logits))`` along an axis.
 
@@ -55,6 +57,7 @@ def _softmax(logits: jax.Array, axis: int) -> jax.Array:
     return (_probabilities(wide, axis) + jnp.expand_dims(_undefined(wide, axis), axis)).astype(logits.dtype)
 
 
+@answers_tensorflow_names
 def log_softmax(logits: ArrayLike, axis: int = -1) -> jax.Array:
     r"""Logarithms of the softmax, ``logits - log(sum(exp(logits)))`` along an axis.
 
@@ -90,6 +93,7 @@ def _log_softmax(logits: jax.Array, axis: int) -> jax.Array:
     return (_log_probabilities(wide, axis) + jnp.expand_dims(_undefined(wide, axis), axis)).astype(logits.dtype)
 
 
+@answers_tensorflow_names
 def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike, axis: int = -1) -> jax.Array:
     """Cross entropy of mutually exclusive classes, ``-sum(labels * log_softmax(logits))`` along an axis.
 
@@ -162,6 +166,7 @@ def _cross_entropy_jvp(
     return _cross_entropy_of_wide(labels, logits, axis), jnp.sum(by_logits * d_logits + by_labels * d_labels, axis)
 
 
+@answers_tensorflow_names
 def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: ArrayLike) -> jax.Array:
     """Cross entropy of mutually exclusive classes whose labels are class numbers.
 

@@ -8,6 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_arrays, as_static_ints, at_least, check_rank
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
 from jnnops._windows.layout import batch_shape, channel_count, merge_batch, spatial_shape
@@ -17,6 +18,7 @@ from jnnops.convolution.depthwise import as_groups, check_depthwise_channels
 from jnnops.convolution.transpose import transpose
 
 
+@answers_tensorflow_names
 def conv2d_backprop_filter(
     input: ArrayLike,
     filter_sizes: Sequence[int],
@@ -63,6 +65,7 @@ def conv2d_backprop_filter(
     return _filter_gradient(arguments, 2, input, filter_sizes, out_backprop, sums)
 
 
+@answers_tensorflow_names
 def conv2d_backprop_input(
     input_sizes: Ints,
     filters: ArrayLike,
@@ -109,6 +112,7 @@ def conv2d_backprop_input(
     return transpose(arguments, 2, out_backprop, filters, sizes, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def conv3d_backprop_filter(
     input: ArrayLike,
     filter_sizes: Sequence[int],
@@ -158,6 +162,7 @@ def conv3d_backprop_filter(
 conv3d_backprop_filter_v2 = conv3d_backprop_filter
 
 
+@answers_tensorflow_names
 def conv3d_backprop_input(
     input_sizes: Ints,
     filters: ArrayLike,
@@ -204,6 +209,7 @@ def conv3d_backprop_input(
     return transpose(arguments, 3, out_backprop, filters, sizes, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def depthwise_conv2d_backprop_filter(
     input: ArrayLike,
     filter_sizes: Sequence[int],
@@ -255,6 +261,7 @@ def depthwise_conv2d_backprop_filter(
 depthwise_conv2d_native_backprop_filter = depthwise_conv2d_backprop_filter
 
 
+@answers_tensorflow_names
 def depthwise_conv2d_backprop_input(
     input_sizes: Ints,
     filter: ArrayLike,

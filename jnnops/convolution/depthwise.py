@@ -5,12 +5,14 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_arrays, at_least, check_rank
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import channel_count, spatial_shape
 from jnnops.convolution._bilinear import Sums, convolution, of_images
 
 
+@answers_tensorflow_names
 def depthwise_conv2d(
     input: ArrayLike,
     filter: ArrayLike,
@@ -65,6 +67,7 @@ def depthwise_conv2d(
 depthwise_conv2d_native = depthwise_conv2d
 
 
+@answers_tensorflow_names
 def separable_conv2d(
     input: ArrayLike,
     depthwise_filter: ArrayLike,
@@ -114,7 +117,6 @@ def separable_conv2d(
     x, depthwise, pointwise = as_number_arrays(
         op, input=input, depthwise_filter=depthwise_filter, pointwise_filter=pointwise_filter
     )
-    channels_last = arguments.channels_last(2)
     check_rank(op, "pointwise_filter", pointwise, 4)
     check_rank(op, "depthwise_filter", depthwise, 4)
     between = depthwise.shape[2] * depthwise.shape[3]
@@ -126,22 +128,34 @@ def separable_conv2d(
         )
     summed = sums._replace(preferred_element_type=preferred_element_type)
     y = _depthwise(arguments, x, depthwise, "depthwise_filter", summed)
-    window = WindowArguments(op, 1, "VALID").resolve(input_shape=spatial_shape(y, 2, channels_last), size=(1, 1))
-    pointwise = pointwise.astype(y.dtype)
-    return of_images(convolution, y, pointwise, window=window, sums=sums, channels_last=channels_last)
+    return mix_channels(arguments, y, pointwise.astype(y.dtype), sums)
 
 
 def _depthwise(arguments: WindowArguments, x: jax.Array, w: jax.Array, filter_name: str, sums: Sums) -> jax.Array:
     op, channels_last = arguments.op, arguments.channels_last(2)
     check_rank(op, "input", x, at_least(4))
     check_rank(op, filter_name, w, 4)
-    channels = channel_count(x, 2, channels_last)
-    check_depthwise_channels(op, filter_name, w.shape, "input", channels)
-    window = arguments.resolve(input_shape=spatial_shape(x, 2, channels_last), size=w.shape[:2])
-    sums = sums.checked(op, x.dtype)
+    check_depthwise_channels(op, filter_name, w.shape, "input", channel_count(x, 2, channels_last))
+    return convolve_channels(arguments, x, w, sums.checked(op, x.dtype))
+
+
+def convolve_channels(arguments: WindowArguments, x: jax.Array, w: jax.Array, sums: Sums) -> jax.Array:
+    """The depthwise convolution with ``[*window, channels, multiplier]`` over as many dimensions as that has."""
+    rank = w.ndim - 2
+    channels_last = arguments.channels_last(rank)
+    window = arguments.resolve(input_shape=spatial_shape(x, rank, channels_last), size=w.shape[:rank])
     return of_images(
-        convolution, x, as_groups(w), window=window, groups=channels, sums=sums, channels_last=channels_last
+        convolution, x, as_groups(w), window=window, groups=w.shape[-2], sums=sums, channels_last=channels_last
     )
+
+
+def mix_channels(arguments: WindowArguments, y: jax.Array, pointwise: jax.Array, sums: Sums) -> jax.Array:
+    """The pointwise convolution with ``[1, ..., 1, channels, out_channels]`` that follows it."""
+    rank = pointwise.ndim - 2
+    channels_last = arguments.channels_last(rank)
+    cells = WindowArguments(arguments.op, 1, "VALID")
+    window = cells.resolve(input_shape=spatial_shape(y, rank, channels_last), size=(1,) * rank)
+    return of_images(convolution, y, pointwise, window=window, sums=sums, channels_last=channels_last)
 
 
 def check_depthwise_channels(op: str, argument: str, shape: tuple[int, ...], like: str, channels: int) -> None:
@@ -154,5 +168,5 @@ def check_depthwise_channels(op: str, argument: str, shape: tuple[int, ...], lik
 
 
 def as_groups(w: jax.Array) -> jax.Array:
-    """``[height, width, channels, multiplier]`` as the filters of a convolution with a group for each channel."""
-    return w.reshape(*w.shape[:2], 1, w.shape[2] * w.shape[3])
+    """``[*window, channels, multiplier]`` as the filters of a convolution with a group for each channel."""
+    return w.reshape(*w.shape[:-2], 1, w.shape[-2] * w.shape[-1])

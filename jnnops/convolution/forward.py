@@ -5,6 +5,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_array, as_number_arrays, as_static_int, at_least, check_rank
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import (
@@ -17,6 +18,7 @@ from jnnops.convolution._bilinear import convolution as convolve
 from jnnops.convolution._shapes import check_filter_shape
 
 
+@answers_tensorflow_names
 def conv1d(
     input: ArrayLike,
     filters: ArrayLike,
@@ -59,6 +61,7 @@ def conv1d(
     return convolve_as(arguments, 1, input, filters, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def conv2d(
     input: ArrayLike,
     filters: ArrayLike,
@@ -111,6 +114,7 @@ def conv2d(
     return convolve_as(arguments, 2, input, filters, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def conv3d(
     input: ArrayLike,
     filters: ArrayLike,
@@ -157,6 +161,7 @@ def conv3d(
     return convolve_as(arguments, 3, input, filters, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def convolution(
     input: ArrayLike,
     filters: ArrayLike,
@@ -200,6 +205,7 @@ def convolution(
     return convolve_as(arguments, filters.ndim - 2, input, filters, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def atrous_conv2d(value: ArrayLike, filters: ArrayLike, rate: int, padding: Padding) -> jax.Array:
     """Convolution over two dimensions with holes between the taps: ``conv2d`` with stride 1 and dilation ``rate``.
 

@@ -12,6 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import MAX_SIZE, as_array, as_static_int, as_static_ints, at_least, check_callable, check_rank
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import Ints, Padding
 from jnnops._windows.geometry import explicit_padding
 from jnnops._windows.layout import is_channels_last, is_channels_last_of_any_rank
@@ -19,6 +20,7 @@ from jnnops._windows.layout import is_channels_last, is_channels_last_of_any_ran
 Pairs = tuple[tuple[int, int], ...]
 
 
+@answers_tensorflow_names
 def space_to_batch(input: ArrayLike, block_shape: Ints, paddings: Sequence[Sequence[int]]) -> jax.Array:
     """Pads the spatial dimensions, cuts them into blocks and moves each cell's place in its block to the batch.
 
@@ -57,6 +59,7 @@ def space_to_batch(input: ArrayLike, block_shape: Ints, paddings: Sequence[Seque
     return _space_to_batch(x, block, pads)
 
 
+@answers_tensorflow_names
 def batch_to_space(input: ArrayLike, block_shape: Ints, crops: Sequence[Sequence[int]]) -> jax.Array:
     """The inverse of ``space_to_batch``: moves places in blocks from the batch to the spatial dimensions, then crops.
 
@@ -92,6 +95,7 @@ def batch_to_space(input: ArrayLike, block_shape: Ints, crops: Sequence[Sequence
     return _batch_to_space(x, block, cuts)
 
 
+@answers_tensorflow_names
 def space_to_depth(input: ArrayLike, block_size: int, data_format: str = "NHWC") -> jax.Array:
     """Moves blocks of ``block_size`` x ``block_size`` cells to the channels, row by row.
 
@@ -131,6 +135,7 @@ def space_to_depth(input: ArrayLike, block_size: int, data_format: str = "NHWC")
     return x.reshape(batch, block * block * channels, height, width)
 
 
+@answers_tensorflow_names
 def depth_to_space(input: ArrayLike, block_size: int, data_format: str = "NHWC") -> jax.Array:
     """The inverse of ``space_to_depth``, as in sub-pixel convolution.
 
@@ -172,6 +177,7 @@ def depth_to_space(input: ArrayLike, block_size: int, data_format: str = "NHWC")
     return x.reshape(batch, channels, height * block, width * block)
 
 
+@answers_tensorflow_names
 def with_space_to_batch(
     input: ArrayLike,
     dilation_rate: Ints,

@@ -5,6 +5,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_array, as_number_arrays, as_static_int, at_least, check_rank
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import DATA_FORMATS, channel_count
@@ -12,6 +13,7 @@ from jnnops.convolution._bilinear import Sums, input_gradient, of_images
 from jnnops.convolution._shapes import Sizes, check_transpose_channels, resolve_transpose
 
 
+@answers_tensorflow_names
 def conv1d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
@@ -59,6 +61,7 @@ def conv1d_transpose(
     return transpose(arguments, 1, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def conv2d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
@@ -121,6 +124,7 @@ def conv2d_transpose(
     return transpose(arguments, 2, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def conv3d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
@@ -170,6 +174,7 @@ def conv3d_transpose(
     return transpose(arguments, 3, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def conv_transpose(
     input: ArrayLike,
     filters: ArrayLike,
@@ -218,6 +223,7 @@ def conv_transpose(
     return transpose(arguments, filters.ndim - 2, input, filters, sizes, Sums(precision, preferred_element_type))
 
 
+@answers_tensorflow_names
 def atrous_conv2d_transpose(
     value: ArrayLike, filters: ArrayLike, output_shape: Ints, rate: int, padding: Padding
 ) -> jax.Array:

@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops.ctc._arguments import canonical_blank, is_real
@@ -33,6 +34,7 @@ class CTCAlignment(NamedTuple):
     scores: jax.Array
 
 
+@answers_tensorflow_names
 def ctc_forced_alignment(
     labels: ArrayLike,
     logits: ArrayLike,

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_array, as_float_array, as_size, as_static_bool, check_callable
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import as_lengths
 from jnnops.ctc import _search as search
@@ -17,6 +18,7 @@ from jnnops.ctc._arguments import canonical_blank, is_real, lengths_of_chunk
 from jnnops.ctc.decoded import CTCDecoded, merge_repeats
 
 
+@answers_tensorflow_names
 def ctc_beam_search_decoder(
     inputs: ArrayLike,
     sequence_length: ArrayLike,

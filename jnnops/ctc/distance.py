@@ -8,10 +8,12 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array, as_static_bool
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths, signed_alike
 
 
+@answers_tensorflow_names
 def edit_distance(
     hypothesis: ArrayLike,
     truth: ArrayLike,

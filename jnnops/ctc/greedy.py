@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array, as_static_bool
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import as_lengths
 from jnnops.ctc._arguments import canonical_blank, is_real, lengths_of_chunk
 from jnnops.ctc.decoded import CTCDecoded, compact
 
 
+@answers_tensorflow_names
 def ctc_greedy_decoder(
     inputs: ArrayLike,
     sequence_length: ArrayLike,

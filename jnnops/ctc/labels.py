@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import as_integer_array
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import as_lengths, checked_lengths
 from jnnops.ctc._arguments import is_real
@@ -38,6 +39,7 @@ class CollapsedLabels(NamedTuple):
     lengths: jax.Array
 
 
+@answers_tensorflow_names
 def ctc_unique_labels(labels: ArrayLike) -> CTCUniqueLabels:
     """Finds the distinct labels of each row, for the argument ``unique`` of :func:`ctc_loss`.
 
@@ -79,6 +81,7 @@ def _ctc_unique_labels(labels: jax.Array) -> CTCUniqueLabels:
     return CTCUniqueLabels(_write(labels, rank, is_first), indices)
 
 
+@answers_tensorflow_names
 def collapse_repeated(labels: ArrayLike, seq_length: ArrayLike) -> CollapsedLabels:
     """Merges labels that repeat one after the other, as CTC does with the classes of frames.
 

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_integer_array, as_static_bool, check_shape, describe
+from jnnops._keywords import answers_tensorflow_names
 from jnnops.ctc._arguments import canonical_blank
 from jnnops.ctc._lattice import negative_log_likelihood
 from jnnops.ctc._transcripts import Transcripts, as_transcripts, checked_transcripts
 
 
+@answers_tensorflow_names
 def ctc_loss(
     labels: ArrayLike,
     logits: ArrayLike,

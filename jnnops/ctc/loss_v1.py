@@ -17,6 +17,7 @@ from jnnops._check import (
     debug_check,
     describe,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import as_lengths, checked_lengths, in_range, signed
 from jnnops.ctc._arguments import is_real
 from jnnops.ctc._lattice import negative_log_likelihood
@@ -25,6 +26,7 @@ from jnnops.ctc.decoded import SparseTensorValue
 from jnnops.ctc.labels import collapse_repeated
 
 
+@answers_tensorflow_names
 def ctc_loss_v1(
     labels: SparseTensorValue,
     inputs: ArrayLike | None = None,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_dtype, as_float_array, as_size, as_static_bool, check_shape
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import as_lengths
 from jnnops.ctc import _search as search
 from jnnops.ctc import beam, greedy
@@ -27,6 +28,7 @@ from jnnops.ctc.decoded import CTCDecoded
 from jnnops.ctc.greedy import CTCGreedyState
 
 
+@answers_tensorflow_names
 def ctc_beam_search_init(
     batch_size: int,
     num_classes: int,
@@ -89,6 +91,7 @@ _begin_beam_search = jax.jit(
 )
 
 
+@answers_tensorflow_names
 def ctc_beam_search_step(
     state: CTCBeamSearchState,
     inputs: ArrayLike,
@@ -149,6 +152,7 @@ def ctc_beam_search_step(
 _jitted_advance = jax.jit(beam.advance, static_argnums=0)
 
 
+@answers_tensorflow_names
 def ctc_beam_search_finish(
     state: CTCBeamSearchState, top_paths: int = 1, *, merge_repeated: bool = False
 ) -> CTCDecoded:
@@ -189,6 +193,7 @@ def ctc_beam_search_finish(
 _conclude_beam_search = jax.jit(beam.conclude, static_argnames=("top_paths", "merge_repeated"))
 
 
+@answers_tensorflow_names
 def ctc_greedy_init(
     batch_size: int,
     num_classes: int,
@@ -239,6 +244,7 @@ def ctc_greedy_init(
     )
 
 
+@answers_tensorflow_names
 def ctc_greedy_step(state: CTCGreedyState, inputs: ArrayLike, sequence_length: ArrayLike) -> CTCGreedyState:
     """Advances a greedy decoder by a chunk of frames. The gradient is that of :func:`ctc_greedy_decoder`.
 
@@ -294,6 +300,7 @@ def _advance_greedy(state: CTCGreedyState, inputs: jax.Array, sequence_length: j
     )
 
 
+@answers_tensorflow_names
 def ctc_greedy_finish(state: CTCGreedyState, merge_repeated: bool = True) -> CTCDecoded:
     """The path of a greedy decoder after the frames so far. The gradient is that of :func:`ctc_greedy_decoder`.
 

@@ -6,12 +6,14 @@ import jax
 from jax.typing import ArrayLike
 
 from jnnops._check import NOT_NEGATIVE, as_integer_array, as_scalar
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import checked_ids
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
 from jnnops.embedding._max_norm import limited
 
 
+@answers_tensorflow_names
 def embedding_lookup(
     params: Table,
     ids: ArrayLike,

@@ -18,6 +18,7 @@ from jnnops._check import (
     debug_check,
     is_traced,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import in_range
 from jnnops._tables.shards import as_shards, check_floating, count_rows, take_sharded_rows
 from jnnops._types import Table
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # Importing it takes longer than importing this library.
 COMBINERS = ("mean", "sqrtn", "sum")
 
 
+@answers_tensorflow_names
 def embedding_lookup_sparse(
     params: Table,
     sp_ids: "BCOO",
@@ -106,6 +108,7 @@ def _lookup_sparse(
     return _combine(shards, bags, max_norm, combiner, partition_strategy).astype(shards[0].dtype)
 
 
+@answers_tensorflow_names
 def safe_embedding_lookup_sparse(
     embedding_weights: Table,
     sparse_ids: "BCOO",

@@ -17,11 +17,13 @@ from jnnops._check import (
     at_least,
     canonical_axis,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops.evaluation.top_k import TopK
 
 _RECALL = Interval("be above 0 and at most 1", low=sys.float_info.min, high=1)
 
 
+@answers_tensorflow_names
 def approx_max_k(
     operand: ArrayLike,
     k: int,
@@ -65,6 +67,7 @@ def approx_max_k(
     )  # fmt: skip
 
 
+@answers_tensorflow_names
 def approx_min_k(
     operand: ArrayLike,
     k: int,

@@ -14,9 +14,11 @@ from jnnops._check import (
     at_least,
     is_traced,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._tables.ids import checked_ids
 
 
+@answers_tensorflow_names
 def nth_element(input: ArrayLike, n: ArrayLike, reverse: bool = False) -> jax.Array:
     """The number that would be at place ``n`` of each row if it were sorted.
 

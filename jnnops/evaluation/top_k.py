@@ -18,6 +18,7 @@ from jnnops._check import (
     canonical_axis,
     check_shape,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import checked_ids
 from jnnops.evaluation._places import places_of_largest
@@ -39,6 +40,7 @@ class TopK(NamedTuple):
     indices: jax.Array
 
 
+@answers_tensorflow_names
 def top_k(input: ArrayLike, k: int = 1, sorted: bool = True, *, axis: int = -1) -> TopK:
     """The ``k`` largest numbers of each row and where they are.
 
@@ -83,6 +85,7 @@ def _top_k(x: jax.Array, k: int, axis: int) -> TopK:
     return TopK(jnp.take_along_axis(x, indices, axis, mode="promise_in_bounds"), indices)
 
 
+@answers_tensorflow_names
 def in_top_k(targets: ArrayLike, predictions: ArrayLike, k: ArrayLike) -> jax.Array:
     """Whether the target class of each row is among those with the ``k`` largest predictions.
 

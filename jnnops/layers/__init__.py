@@ -2,6 +2,9 @@
 
 from jnnops.layers._layer import layer as layer
 from jnnops.layers._layer import static as static
+from jnnops.layers._summary import Summary as Summary
+from jnnops.layers._summary import SummaryRow as SummaryRow
+from jnnops.layers._summary import summary as summary
 from jnnops.layers.cells import AttentionCellWrapper as AttentionCellWrapper
 from jnnops.layers.cells import AttentionState as AttentionState
 from jnnops.layers.cells import BasicLSTMCell as BasicLSTMCell
@@ -31,7 +34,10 @@ from jnnops.layers.cells import SRUCell as SRUCell
 from jnnops.layers.cells import TimeFreqLSTMCell as TimeFreqLSTMCell
 from jnnops.layers.cells import UGRNNCell as UGRNNCell
 from jnnops.layers.convolution import Conv as Conv
+from jnnops.layers.convolution import ConvTranspose as ConvTranspose
 from jnnops.layers.dense import Dense as Dense
+from jnnops.layers.depthwise import DepthwiseConv as DepthwiseConv
+from jnnops.layers.depthwise import SeparableConv as SeparableConv
 from jnnops.layers.dropout import Dropout as Dropout
 from jnnops.layers.embedding import Embedding as Embedding
 from jnnops.layers.normalization import BatchNorm as BatchNorm

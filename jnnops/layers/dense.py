@@ -9,6 +9,7 @@ from jnnops._check import (
     as_dtype,
     as_float_arrays,
     as_key,
+    as_number_array,
     as_size,
     as_static_bool,
     at_least,
@@ -16,7 +17,8 @@ from jnnops._check import (
     draw,
 )
 from jnnops._types import Initializer, Key
-from jnnops.layers._layer import GLOROT_UNIFORM, layer
+from jnnops.layers._compute import as_compute_dtype, cast
+from jnnops.layers._layer import GLOROT_UNIFORM, layer, static
 
 
 @layer
@@ -28,6 +30,7 @@ class Dense:
     Attributes:
         kernel: ``[in_features, features]``.
         bias: ``[features]``, or None.
+        compute_dtype: The dtype to compute in and to return; None for what ``x`` and the arrays promote to.
 
     Example:
         >>> dense = nn.layers.Dense.init(4, 3, key=jax.random.key(0))
@@ -40,6 +43,7 @@ class Dense:
 
     kernel: jax.Array
     bias: jax.Array | None = None
+    compute_dtype: DTypeLike | None = static(default=None)
 
     @classmethod
     def init(
@@ -50,6 +54,7 @@ class Dense:
         use_bias: bool = True,
         kernel_init: Initializer = GLOROT_UNIFORM,
         dtype: DTypeLike = jnp.float32,
+        compute_dtype: DTypeLike | None = None,
         key: Key,
     ) -> "Dense":
         """Draws a new layer.
@@ -61,6 +66,7 @@ class Dense:
             kernel_init: ``kernel_init(key, shape, dtype)`` returns the kernel, as ``jax.nn.initializers`` do;
                 uniform as in Glorot and Bengio, 2010, unless given.
             dtype: Of the arrays.
+            compute_dtype: To compute in and to return; None for what ``x`` and the arrays promote to.
             key: A ``jax.random`` key.
 
         Returns:
@@ -74,12 +80,13 @@ class Dense:
         shape = as_size(op, "in_features", in_features), as_size(op, "features", features)
         dtype, use_bias = as_dtype(op, "dtype", dtype, floating=True), as_static_bool(op, "use_bias", use_bias)
         kernel = draw(op, "kernel_init", kernel_init, as_key(op, key), shape, dtype)
-        return cls(kernel=kernel, bias=jnp.zeros(shape[1:], dtype) if use_bias else None)
+        bias = jnp.zeros(shape[1:], dtype) if use_bias else None
+        return cls(kernel=kernel, bias=bias, compute_dtype=as_compute_dtype(op, compute_dtype))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[..., in_features]`` to ``[..., features]``."""
-        bias = {} if self.bias is None else {"bias": self.bias}
-        x, kernel, *biases = as_float_arrays("Dense", x=x, kernel=self.kernel, **bias)
+        x, kernel, bias = cast((as_number_array("Dense", "x", x), self.kernel, self.bias), self.compute_dtype)
+        x, kernel, *biases = as_float_arrays("Dense", x=x, kernel=kernel, **({} if bias is None else {"bias": bias}))
         check_rank("Dense", "x", x, at_least(1))
         if x.shape[-1] != kernel.shape[0]:
             raise ValueError(f"Dense: `x` must have {kernel.shape[0]} features on its last axis, got shape {x.shape}")

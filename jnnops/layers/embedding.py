@@ -7,7 +7,8 @@ from jax.typing import ArrayLike, DTypeLike
 from jnnops._check import as_dtype, as_integer_array, as_key, as_size, draw
 from jnnops._types import Initializer, Key
 from jnnops.embedding import embedding_lookup
-from jnnops.layers._layer import layer
+from jnnops.layers._compute import as_compute_dtype, cast
+from jnnops.layers._layer import layer, static
 
 
 def small_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
@@ -23,6 +24,7 @@ class Embedding:
 
     Attributes:
         table: ``[num_embeddings, features]``.
+        compute_dtype: The dtype to return; None for that of the table.
 
     Example:
         >>> embedding = nn.layers.Embedding.init(1000, 3, key=jax.random.key(0))
@@ -34,6 +36,7 @@ class Embedding:
     """
 
     table: jax.Array
+    compute_dtype: DTypeLike | None = static(default=None)
 
     @classmethod
     def init(
@@ -43,6 +46,7 @@ class Embedding:
         *,
         table_init: Initializer = small_uniform,
         dtype: DTypeLike = jnp.float32,
+        compute_dtype: DTypeLike | None = None,
         key: Key,
     ) -> "Embedding":
         """Draws a new layer.
@@ -53,6 +57,7 @@ class Embedding:
             table_init: ``table_init(key, shape, dtype)`` returns the table, as ``jax.nn.initializers`` do; uniform on
                 [-0.05, 0.05) unless given.
             dtype: Of the table.
+            compute_dtype: To return; None for that of the table.
             key: A ``jax.random`` key.
 
         Returns:
@@ -65,8 +70,10 @@ class Embedding:
         op = "Embedding.init"
         shape = as_size(op, "num_embeddings", num_embeddings), as_size(op, "features", features)
         dtype = as_dtype(op, "dtype", dtype, floating=True)
-        return cls(table=draw(op, "table_init", table_init, as_key(op, key), shape, dtype))
+        table = draw(op, "table_init", table_init, as_key(op, key), shape, dtype)
+        return cls(table=table, compute_dtype=as_compute_dtype(op, compute_dtype))
 
     def __call__(self, ids: ArrayLike) -> jax.Array:
         """Maps integers of any shape to ``[*ids.shape, features]``; ids out of range to zeros."""
-        return embedding_lookup(self.table, as_integer_array("Embedding", "ids", ids))
+        rows = embedding_lookup(self.table, as_integer_array("Embedding", "ids", ids))
+        return cast(rows, self.compute_dtype)

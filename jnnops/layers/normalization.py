@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,21 @@ from jnnops._check import (
     as_size,
     as_static_bool,
     as_static_float,
+    as_static_ints,
     at_least,
-    broadcast_to_rank,
+    canonical_axes,
     check_shape,
     describe,
 )
 from jnnops._primitives.serialization import serializable
-from jnnops._types import AxisNames
+from jnnops._types import AxisNames, Ints
+from jnnops.layers._compute import as_compute_dtype, cast
 from jnnops.layers._layer import layer, static
 from jnnops.normalization import batch_normalization
 from jnnops.normalization._centred import normalize, unbiased_variance
 from jnnops.normalization.local_response import divide_by_neighbours
+
+MAX_RANK = max(at_least(0))
 
 
 @serializable
@@ -41,7 +45,7 @@ class BatchNormState(NamedTuple):
 
 @layer
 class BatchNorm:
-    r"""Batch normalization of inputs ``[batch, ..., features]`` over all axes but the last.
+    r"""Batch normalization over all axes but that of the features, the last unless ``axis`` says another.
 
     .. math::
         y = \text{scale} \, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \text{offset}
@@ -56,9 +60,11 @@ class BatchNorm:
     Attributes:
         scale: ``[features]``, or None for 1.
         offset: ``[features]``, or None for 0.
-        features: The size of the last axis.
+        features: The size of the axis, or those of several.
         momentum: The weight of the old running moments in the new.
         epsilon: Added to the variance.
+        axis: The axis of the features, or several: each of their places has moments of its own.
+        compute_dtype: The dtype to return; None for that of ``x``. The moments are of at least 32 bits.
 
     Example:
         >>> bn = nn.layers.BatchNorm.init(2)
@@ -75,47 +81,50 @@ class BatchNorm:
 
     scale: jax.Array | None
     offset: jax.Array | None
-    features: int = static()
+    features: int | tuple[int, ...] = static()
     momentum: float = static(default=0.99)
     epsilon: float = static(default=1e-3)
+    axis: int | tuple[int, ...] = static(default=-1)
+    compute_dtype: DTypeLike | None = static(default=None)
 
     @classmethod
     def init(
         cls,
-        features: int,
+        features: Ints,
         *,
         momentum: float = 0.99,
         epsilon: float = 1e-3,
         use_scale: bool = True,
         use_offset: bool = True,
+        axis: Ints = -1,
         dtype: DTypeLike = jnp.float32,
+        compute_dtype: DTypeLike | None = None,
     ) -> "BatchNorm":
         """Makes a layer with scale 1 and offset 0.
 
         Args:
-            features: The size of the inputs' last axis.
+            features: The size of the inputs' axis, or those of several.
             momentum: The weight of the old running moments in the new.
             epsilon: Added to the variance.
             use_scale: Whether to learn a scale.
             use_offset: Whether to learn an offset.
+            axis: The axis of the features, the last unless given, or as many as ``features`` has sizes.
             dtype: Of the scale and the offset.
+            compute_dtype: To return; None for that of ``x``.
 
         Returns:
             The layer.
 
         Raises:
-            ValueError: If ``features`` is negative or ``momentum`` not in [0, 1].
+            ValueError: If ``features`` is negative or does not fit ``axis``, or ``momentum`` not in [0, 1].
             TypeError: If ``features`` is not an integer.
         """
         op = "BatchNorm.init"
-        features = as_size(op, "features", features, minimum=0)
-        scale, offset = _scale_and_offset(op, features, use_scale, use_offset, dtype)
         return cls(
-            scale=scale,
-            offset=offset,
-            features=features,
+            **_features(op, features, axis, use_scale, use_offset, dtype),
             momentum=as_static_float(op, "momentum", momentum, FRACTION),
             epsilon=as_static_float(op, "epsilon", epsilon, NOT_NEGATIVE),
+            compute_dtype=as_compute_dtype(op, compute_dtype),
         )
 
     def init_state(self) -> BatchNormState:
@@ -135,7 +144,7 @@ class BatchNorm:
         """Normalizes ``x``.
 
         Args:
-            x: ``[batch, ..., features]``, floating point.
+            x: ``[batch, ..., features]``, or with the features where ``axis`` says, floating point.
             state: From ``init_state`` or the last call in training.
             training: Whether to normalize by the moments of the batch, and to update the running ones.
             axis_name: The mapped axis (of ``shard_map``, ``vmap`` or ``pmap``) or axes that split the batch: its
@@ -148,7 +157,7 @@ class BatchNorm:
             ValueError: If ``x`` or ``state`` do not fit the layer.
             TypeError: If ``x`` is not floating point.
         """
-        x = _with_features("BatchNorm", x, self.features, at_least(2))
+        x, axes = _with_features(self, x, at_least(2))
         if not isinstance(state, Sequence) or len(state) != 2:
             given = describe(state)
             raise ValueError(f"BatchNorm: `state` must be what `init_state` or the last call returned, got {given}")
@@ -156,44 +165,73 @@ class BatchNorm:
             as_float_array("BatchNorm", "state.mean", state[0]), as_float_array("BatchNorm", "state.variance", state[1])
         )
         for name, moment in old._asdict().items():
-            check_shape("BatchNorm", f"state.{name}", moment, (self.features,), "one per feature")
-        if not as_static_bool("BatchNorm", "training", training):
-            return batch_normalization(x, old.mean, old.variance, self.offset, self.scale, self.epsilon), old
-        return _normalize_and_update(self, x, old, as_axis_names(axis_name))
+            check_shape("BatchNorm", f"state.{name}", moment, _as_shape(self.features), "one per feature")
+        if as_static_bool("BatchNorm", "training", training):
+            y, state = _normalize_and_update(self, x, old, axes, as_axis_names(axis_name))
+        else:
+            spread = functools.partial(_spread, axes=axes, rank=x.ndim)
+            mean, variance = map(spread, old)
+            offset, scale = (None if array is None else spread(array) for array in (self.offset, self.scale))
+            y, state = batch_normalization(x, mean, variance, offset, scale, self.epsilon), old
+        return cast(y, self.compute_dtype), state
 
 
-@functools.partial(jax.jit, static_argnames="axis_name")
+@functools.partial(jax.jit, static_argnames=("axes", "axis_name"))
 def _normalize_and_update(
-    bn: BatchNorm, x: jax.Array, old: BatchNormState, axis_name: AxisNames
+    bn: BatchNorm, x: jax.Array, old: BatchNormState, axes: tuple[int, ...], axis_name: AxisNames
 ) -> tuple[jax.Array, BatchNormState]:
     # Once, so that the gradients by way of `y` and of the moments are added before they are rounded.
-    wide, axes = x.astype(accumulation_dtype(x.dtype)), tuple(range(x.ndim - 1))
-    scale, offset = _broadcast_to_rank(bn.scale, x.ndim), _broadcast_to_rank(bn.offset, x.ndim)
-    normalized = normalize(wide, scale, offset, bn.epsilon, axes, axis_name)
+    wide, over = x.astype(accumulation_dtype(x.dtype)), tuple(axis for axis in range(x.ndim) if axis not in axes)
+    scale, offset = (None if array is None else _spread(array, axes, x.ndim) for array in (bn.scale, bn.offset))
+    normalized = normalize(wide, scale, offset, bn.epsilon, over, axis_name)
 
     def update(old: jax.Array, batch: jax.Array) -> jax.Array:
-        return bn.momentum * old + (1 - bn.momentum) * batch.squeeze(axes).astype(old.dtype)
+        return bn.momentum * old + (1 - bn.momentum) * _collect(batch, axes).astype(old.dtype)
 
-    unbiased = unbiased_variance(normalized, axes, axis_name)
+    unbiased = unbiased_variance(normalized, over, axis_name)
     state = BatchNormState(update(old.mean, normalized.mean), update(old.variance, unbiased))
-    return normalized.values.astype(x.dtype), state
+    return normalized.values.astype(bn.compute_dtype or x.dtype), state
 
 
-def _scale_and_offset(
-    op: str, features: int, use_scale: bool, use_offset: bool, dtype: DTypeLike
-) -> tuple[jax.Array | None, jax.Array | None]:
+def _features(
+    op: str, features: Ints, axis: Ints, use_scale: bool, use_offset: bool, dtype: DTypeLike
+) -> dict[str, Any]:
+    """The arrays of a new layer, and where its features are, by name."""
+    sizes = tuple(as_size(op, "features", size, minimum=0) for size in as_static_ints(op, "features", features))
+    axes = as_static_ints(op, "axis", axis)
+    canonical_axes(op, "axis", axes, MAX_RANK)
+    if not sizes or len(sizes) != len(axes):
+        raise ValueError(f"{op}: `features` must have a size for each of axis = {axes}, got {describe(features)}")
     dtype = as_dtype(op, "dtype", dtype, floating=True)
-    scale = jnp.ones(features, dtype) if as_static_bool(op, "use_scale", use_scale) else None
-    return scale, jnp.zeros(features, dtype) if as_static_bool(op, "use_offset", use_offset) else None
+    return {
+        "scale": jnp.ones(sizes, dtype) if as_static_bool(op, "use_scale", use_scale) else None,
+        "offset": jnp.zeros(sizes, dtype) if as_static_bool(op, "use_offset", use_offset) else None,
+        "features": sizes if len(sizes) != 1 else sizes[0],
+        "axis": axes if len(axes) != 1 else axes[0],
+    }
 
 
-def _broadcast_to_rank(parameter: jax.Array | None, rank: int) -> jax.Array | None:
-    return None if parameter is None else broadcast_to_rank(parameter, rank)
+def _as_shape(features: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what there is one of for each feature."""
+    return (features,) if isinstance(features, int) else features
+
+
+def _spread(parameter: jax.Array, axes: tuple[int, ...], rank: int) -> jax.Array:
+    """A parameter, whose dimensions belong to these axes, in a shape that broadcasts to an array of a rank."""
+    sizes = dict(zip(axes, parameter.shape, strict=True))
+    in_order = sorted(range(len(axes)), key=axes.__getitem__)
+    return parameter.transpose(in_order).reshape([sizes.get(axis, 1) for axis in range(rank)])
+
+
+def _collect(moment: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The inverse: a moment with axes of size 1 in the shape of the parameters."""
+    moment = moment.squeeze(tuple(axis for axis in range(moment.ndim) if axis not in axes))
+    return moment.transpose([sorted(axes).index(axis) for axis in axes])
 
 
 @layer
 class LayerNorm:
-    r"""Layer normalization: of each example and place by itself, over the last axis.
+    r"""Layer normalization: of each example by itself, over the last axis unless ``axis`` says others.
 
     .. math::
         y = \text{scale} \, \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \text{offset}
@@ -204,8 +242,10 @@ class LayerNorm:
     Attributes:
         scale: ``[features]``, or None for 1.
         offset: ``[features]``, or None for 0.
-        features: The size of the last axis.
+        features: The size of the axis, or those of several.
         epsilon: Added to the variance.
+        axis: The axis over which to normalize, or several.
+        compute_dtype: The dtype to return; None for that of ``x``. The moments are of at least 32 bits.
 
     Example:
         >>> nn.layers.LayerNorm.init(2)(jnp.array([[1.0, 5.0], [6.0, 2.0]])).round(2).tolist()
@@ -217,66 +257,76 @@ class LayerNorm:
 
     scale: jax.Array | None
     offset: jax.Array | None
-    features: int = static()
+    features: int | tuple[int, ...] = static()
     epsilon: float = static(default=1e-3)
+    axis: int | tuple[int, ...] = static(default=-1)
+    compute_dtype: DTypeLike | None = static(default=None)
 
     @classmethod
     def init(
         cls,
-        features: int,
+        features: Ints,
         *,
         epsilon: float = 1e-3,
         use_scale: bool = True,
         use_offset: bool = True,
+        axis: Ints = -1,
         dtype: DTypeLike = jnp.float32,
+        compute_dtype: DTypeLike | None = None,
     ) -> "LayerNorm":
         """Makes a layer with scale 1 and offset 0.
 
         Args:
-            features: The size of the inputs' last axis.
+            features: The size of the inputs' axis, or those of several.
             epsilon: Added to the variance.
             use_scale: Whether to learn a scale.
             use_offset: Whether to learn an offset.
+            axis: The axis of the features, the last unless given, or as many as ``features`` has sizes.
             dtype: Of the scale and the offset.
+            compute_dtype: To return; None for that of ``x``.
 
         Returns:
             The layer.
 
         Raises:
-            ValueError: If ``features`` or ``epsilon`` is negative.
+            ValueError: If ``features`` or ``epsilon`` is negative, or ``axis`` does not fit ``features``.
             TypeError: If ``features`` is not an integer.
         """
         op = "LayerNorm.init"
-        features = as_size(op, "features", features, minimum=0)
-        scale, offset = _scale_and_offset(op, features, use_scale, use_offset, dtype)
         return cls(
-            scale=scale,
-            offset=offset,
-            features=features,
+            **_features(op, features, axis, use_scale, use_offset, dtype),
             epsilon=as_static_float(op, "epsilon", epsilon, NOT_NEGATIVE),
+            compute_dtype=as_compute_dtype(op, compute_dtype),
         )
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Normalizes ``x``, ``[..., features]``, floating point; the result is like it."""
-        return _normalize_layer(self, _with_features("LayerNorm", x, self.features, at_least(1)))
+        return _normalize_layer(self, *_with_features(self, x, at_least(1)))
 
 
-@jax.jit
-def _normalize_layer(layer: LayerNorm, x: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="axes")
+def _normalize_layer(layer: LayerNorm, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     wide = accumulation_dtype(x.dtype)
-    y = normalize(x.astype(wide), None, None, layer.epsilon, (x.ndim - 1,)).values
+    y = normalize(x.astype(wide), None, None, layer.epsilon, axes).values
     if layer.scale is not None:
-        y = y * broadcast_to_rank(layer.scale.astype(wide), x.ndim)
+        y = y * _spread(layer.scale.astype(wide), axes, x.ndim)
     if layer.offset is not None:
-        y = y + broadcast_to_rank(layer.offset.astype(wide), x.ndim)
-    return y.astype(x.dtype)
+        y = y + _spread(layer.offset.astype(wide), axes, x.ndim)
+    return y.astype(layer.compute_dtype or x.dtype)
 
 
-def _with_features(op: str, x: ArrayLike, features: int, rank: Collection[int]) -> jax.Array:
+def _with_features(
+    layer: BatchNorm | LayerNorm, x: ArrayLike, rank: Collection[int]
+) -> tuple[jax.Array, tuple[int, ...]]:
+    """The input, checked, and the axes of its features."""
+    op, features = type(layer).__name__, _as_shape(layer.features)
     array = as_float_array(op, "x", x, rank=rank)
-    if array.shape[-1] != features:
-        raise ValueError(f"{op}: `x` must have {features} features on its last axis, got shape {array.shape}")
-    return array
+    axes = canonical_axes(op, "axis", layer.axis, array.ndim)
+    if tuple(array.shape[axis] for axis in axes) != features:
+        sizes = " x ".join(map(str, features))
+        where = "its last axis" if axes == (array.ndim - 1,) else f"axis {layer.axis}"
+        raise ValueError(f"{op}: `x` must have {sizes} features on {where}, got shape {array.shape}")
+    return array, axes
 
 
 @layer

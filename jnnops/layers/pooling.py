@@ -24,30 +24,38 @@ class MaxPool:
     """:func:`jnnops.max_pool` as a layer.
 
     Attributes:
-        ksize: Size of the window: an int, or one for each spatial dimension.
-        strides: Cells from one window to the next; ``ksize`` unless given, so that windows do not overlap.
+        kernel_size: Size of the window: an int, or one for each spatial dimension.
+        strides: Cells from one window to the next; ``kernel_size`` unless given, so that windows do not overlap.
         padding: ``"SAME"``, ``"VALID"``, or a pair for each spatial dimension.
         data_format: As in :func:`jnnops.max_pool`; channels last unless given.
+        dilations: Cells from one cell of a window to the next.
 
     Example:
-        >>> nn.layers.MaxPool(ksize=2)(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
+        >>> nn.layers.MaxPool(kernel_size=2)(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
         [5.0, 7.0, 13.0, 15.0]
 
     References:
         ``tf.keras.layers.MaxPool1D``, ``MaxPool2D`` and ``MaxPool3D``.
     """
 
-    ksize: int | tuple[int, ...] = static()
+    kernel_size: int | tuple[int, ...] = static()
     strides: int | tuple[int, ...] | None = static(default=None)
-    padding: str | tuple[tuple[int, ...], ...] = static(default="VALID")
+    padding: str | tuple[tuple[int, ...], ...] = static(default="SAME")
     data_format: DataFormat = static(default=None)
+    dilations: int | tuple[int, ...] = static(default=1)
 
     @classmethod
     def init(
-        cls, ksize: Ints, strides: Ints | None = None, padding: Padding = "VALID", data_format: DataFormat = None
+        cls,
+        kernel_size: Ints,
+        *,
+        strides: Ints | None = None,
+        padding: Padding = "SAME",
+        data_format: DataFormat = None,
+        dilations: Ints = 1,
     ) -> "MaxPool":
         """Takes lists too, and returns the layer with tuples; the arguments are the attributes."""
-        return _init_pool(cls, ksize, strides, padding, data_format)
+        return _init_pool(cls, kernel_size, strides, padding, data_format, dilations)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[batch, *spatial, channels]`` to ``[batch, *out_spatial, channels]``, or with channels second."""
@@ -59,43 +67,59 @@ class AvgPool:
     """:func:`jnnops.avg_pool` as a layer.
 
     Attributes:
-        ksize: Size of the window: an int, or one for each spatial dimension.
-        strides: Cells from one window to the next; ``ksize`` unless given, so that windows do not overlap.
+        kernel_size: Size of the window: an int, or one for each spatial dimension.
+        strides: Cells from one window to the next; ``kernel_size`` unless given, so that windows do not overlap.
         padding: ``"SAME"``, ``"VALID"``, or a pair for each spatial dimension; padding does not count.
         data_format: As in :func:`jnnops.avg_pool`; channels last unless given.
+        dilations: Cells from one cell of a window to the next.
 
     Example:
-        >>> nn.layers.AvgPool(ksize=2)(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
+        >>> nn.layers.AvgPool(kernel_size=2)(jnp.arange(16.0).reshape(1, 4, 4, 1)).ravel().tolist()
         [2.5, 4.5, 10.5, 12.5]
 
     References:
         ``tf.keras.layers.AveragePooling1D``, ``AveragePooling2D`` and ``AveragePooling3D``.
     """
 
-    ksize: int | tuple[int, ...] = static()
+    kernel_size: int | tuple[int, ...] = static()
     strides: int | tuple[int, ...] | None = static(default=None)
-    padding: str | tuple[tuple[int, ...], ...] = static(default="VALID")
+    padding: str | tuple[tuple[int, ...], ...] = static(default="SAME")
     data_format: DataFormat = static(default=None)
+    dilations: int | tuple[int, ...] = static(default=1)
 
     @classmethod
     def init(
-        cls, ksize: Ints, strides: Ints | None = None, padding: Padding = "VALID", data_format: DataFormat = None
+        cls,
+        kernel_size: Ints,
+        *,
+        strides: Ints | None = None,
+        padding: Padding = "SAME",
+        data_format: DataFormat = None,
+        dilations: Ints = 1,
     ) -> "AvgPool":
         """Takes lists too, and returns the layer with tuples; the arguments are the attributes."""
-        return _init_pool(cls, ksize, strides, padding, data_format)
+        return _init_pool(cls, kernel_size, strides, padding, data_format, dilations)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Maps ``[batch, *spatial, channels]`` to ``[batch, *out_spatial, channels]``, or with channels second."""
         return _pool(average, self, as_float_array("AvgPool", "x", x, rank=POOLED_RANKS))
 
 
-def _init_pool(cls: type[Pool], ksize: Ints, strides: Ints | None, padding: Padding, data_format: DataFormat) -> Pool:
+def _init_pool(
+    cls: type[Pool],
+    kernel_size: Ints,
+    strides: Ints | None,
+    padding: Padding,
+    data_format: DataFormat,
+    dilations: Ints,
+) -> Pool:
     op = f"{cls.__name__}.init"
     return cls(
-        ksize=_sizes(op, "ksize", ksize),
+        kernel_size=_sizes(op, "kernel_size", kernel_size),
         strides=None if strides is None else _sizes(op, "strides", strides),
         padding=_padding(op, padding),
         data_format=_data_format(op, data_format),
+        dilations=_sizes(op, "dilations", dilations),
     )
 
 
@@ -124,6 +148,14 @@ def _data_format(op: str, data_format: DataFormat) -> DataFormat:
 
 
 def _pool(pool: Callable[..., jax.Array], layer: MaxPool | AvgPool, x: jax.Array) -> jax.Array:
-    strides = layer.ksize if layer.strides is None else layer.strides
-    arguments = WindowArguments(type(layer).__name__, strides, layer.padding, layer.data_format)
-    return pool(arguments, x, layer.ksize, POOLED_RANKS)
+    strides = layer.kernel_size if layer.strides is None else layer.strides
+    arguments = WindowArguments(
+        type(layer).__name__,
+        strides,
+        layer.padding,
+        layer.data_format,
+        layer.dilations,
+        strides_argument="kernel_size" if layer.strides is None else "strides",
+        size_argument="kernel_size",
+    )
+    return pool(arguments, x, layer.kernel_size, POOLED_RANKS)

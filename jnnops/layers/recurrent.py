@@ -9,6 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_key, as_size, as_static_bool, describe, is_sequence
 from jnnops._types import Key, Tree
+from jnnops.layers._compute import as_compute_dtype, cast
 from jnnops.layers._layer import layer, static
 from jnnops.layers.cells._wrapped import as_typed_key, needs_key, zero_state_of
 from jnnops.layers.cells.stacked import MultiRNNCell, draw_cells
@@ -28,6 +29,7 @@ class RNN:
         time_major: Whether inputs and outputs are ``[time, batch, ...]``, not ``[batch, time, ...]``.
         unroll: How many steps to compile into one iteration of the loop.
         remat: Whether derivatives compute the steps again to save memory, see :func:`jnnops.dynamic_rnn`.
+        compute_dtype: The dtype that inputs, cells and states are cast to before the first step; None for none.
 
     Example:
         >>> rnn = nn.layers.RNN.init(nn.layers.BasicLSTMCell, 4, 3, key=jax.random.key(0))
@@ -45,6 +47,7 @@ class RNN:
     time_major: bool = static(default=False)
     unroll: int = static(default=1)
     remat: bool = static(default=False)
+    compute_dtype: DTypeLike | None = static(default=None)
 
     @classmethod
     def init(
@@ -57,6 +60,7 @@ class RNN:
         unroll: int = 1,
         remat: bool = False,
         dtype: DTypeLike = jnp.float32,
+        compute_dtype: DTypeLike | None = None,
         key: Key,
         **options: Any,
     ) -> "RNN":
@@ -70,6 +74,7 @@ class RNN:
             unroll: How many steps to compile into one iteration of the loop.
             remat: Whether derivatives compute the steps again to save memory.
             dtype: Of the arrays.
+            compute_dtype: To compute in and to return.
             key: A ``jax.random`` key.
             **options: Further arguments of ``cell.init``, such as ``use_peepholes``.
 
@@ -86,6 +91,7 @@ class RNN:
             time_major=as_static_bool(op, "time_major", time_major),
             unroll=as_size(op, "unroll", unroll),
             remat=as_static_bool(op, "remat", remat),
+            compute_dtype=as_compute_dtype(op, compute_dtype),
         )
 
     def __call__(
@@ -129,7 +135,8 @@ class RNN:
         Raises:
             ValueError: If a cell that draws random numbers has no key when training.
         """
-        cell = _with_key("RNN", self.cell, initial_state, training, key)
+        cell, inputs, initial_state = cast((self.cell, inputs, initial_state), self.compute_dtype)
+        cell = _with_key("RNN", cell, initial_state, training, key)
         how = self.time_major, self.unroll, self.remat
         return run_cell("RNN", "", cell, inputs, sequence_length, initial_state, dtype, *how)
 
@@ -151,6 +158,7 @@ class Bidirectional:
         time_major: Whether inputs and outputs are ``[time, batch, ...]``, not ``[batch, time, ...]``.
         unroll: How many steps to compile into one iteration of the loops.
         remat: Whether derivatives compute the steps again to save memory, see :func:`jnnops.dynamic_rnn`.
+        compute_dtype: The dtype that inputs, cells and states are cast to before the first step; None for none.
 
     Example:
         >>> rnn = nn.layers.Bidirectional.init(nn.layers.GRUCell, 4, 3, key=jax.random.key(0))
@@ -166,6 +174,7 @@ class Bidirectional:
     time_major: bool = static(default=False)
     unroll: int = static(default=1)
     remat: bool = static(default=False)
+    compute_dtype: DTypeLike | None = static(default=None)
 
     @classmethod
     def init(
@@ -178,6 +187,7 @@ class Bidirectional:
         unroll: int = 1,
         remat: bool = False,
         dtype: DTypeLike = jnp.float32,
+        compute_dtype: DTypeLike | None = None,
         key: Key,
         **options: Any,
     ) -> "Bidirectional":
@@ -191,6 +201,7 @@ class Bidirectional:
             unroll: How many steps to compile into one iteration of the loops.
             remat: Whether derivatives compute the steps again to save memory.
             dtype: Of the arrays.
+            compute_dtype: To compute in and to return.
             key: A ``jax.random`` key.
             **options: Further arguments of ``cell.init``, such as ``use_peepholes``.
 
@@ -211,6 +222,7 @@ class Bidirectional:
             time_major=as_static_bool(op, "time_major", time_major),
             unroll=as_size(op, "unroll", unroll),
             remat=as_static_bool(op, "remat", remat),
+            compute_dtype=as_compute_dtype(op, compute_dtype),
         )
 
     def __call__(
@@ -261,10 +273,12 @@ class Bidirectional:
                 f"{op}: `initial_state` must be a pair, of the forward cell's and the backward cell's, got "
                 f"{describe(initial_state)}"
             )
+        cells = cast((self.forward, self.backward), self.compute_dtype)
+        inputs, initial_state = cast((inputs, tuple(initial_state)), self.compute_dtype)
         keys = (None, None) if key is None else jax.random.split(as_key(op, key))
         cells = [
             _with_key(op, cell, state, training, own)
-            for cell, state, own in zip((self.forward, self.backward), initial_state, keys, strict=True)
+            for cell, state, own in zip(cells, initial_state, keys, strict=True)
         ]
         how = self.time_major, self.unroll, self.remat
         forward, backward = (

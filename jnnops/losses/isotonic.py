@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_number_array, as_static_bool, at_least, canonical_axis
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.losses._segments import decreasing_segments, segment_means
 
@@ -27,6 +28,7 @@ class IsotonicRegression(NamedTuple):
     segments: jax.Array
 
 
+@answers_tensorflow_names
 def isotonic_regression(inputs: ArrayLike, decreasing: bool = True, axis: int = -1) -> IsotonicRegression:
     r"""The monotone sequence that is nearest to a sequence, by the sum of squares.
 

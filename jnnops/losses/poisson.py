@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_arrays, as_static_bool, check_shape
+from jnnops._keywords import answers_tensorflow_names
 
 
+@answers_tensorflow_names
 def log_poisson_loss(targets: ArrayLike, log_input: ArrayLike, compute_full_loss: bool = False) -> jax.Array:
     r"""The negative logarithm of the likelihood of counts under Poisson distributions of means ``exp(log_input)``.
 

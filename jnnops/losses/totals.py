@@ -15,9 +15,11 @@ from jnnops._check import (
     as_static_int,
     at_least,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import AxisNames
 
 
+@answers_tensorflow_names
 def l2_loss(t: ArrayLike) -> jax.Array:
     r"""Half of the squared Euclidean norm, :math:`\frac12 \sum t^2`, whose gradient is ``t``.
 
@@ -45,6 +47,7 @@ def _l2_loss(t: jax.Array) -> jax.Array:
     return (jnp.sum(jnp.square(t.astype(accumulation_dtype(t.dtype)))) / 2).astype(t.dtype)
 
 
+@answers_tensorflow_names
 def compute_average_loss(
     per_example_loss: ArrayLike,
     sample_weight: ArrayLike | None = None,
@@ -118,6 +121,7 @@ def _average(losses: jax.Array, weights: jax.Array | None, size: int | None, axi
     return (jnp.sum(weighted) / max(total, 1) * min(total, 1)).astype(dtype)
 
 
+@answers_tensorflow_names
 def scale_regularization_loss(regularization_loss: ArrayLike, *, axis_name: AxisNames = None) -> jax.Array:
     """The sum of a regularization loss, divided by how many devices compute it.
 

@@ -3,11 +3,13 @@
 import jax
 from jax.typing import ArrayLike
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops.morphology._extrema import dilate, erode, morph
 
 
+@answers_tensorflow_names
 def dilation2d(
     input: ArrayLike,
     filters: ArrayLike,
@@ -51,6 +53,7 @@ def dilation2d(
     return morph(dilate, arguments, input, filters)
 
 
+@answers_tensorflow_names
 def erosion2d(
     value: ArrayLike,
     filters: ArrayLike,

@@ -3,11 +3,13 @@
 import jax
 from jax.typing import ArrayLike
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints
 from jnnops._windows.geometry import Window
 from jnnops.morphology._extrema import dilate, erode, morph, same_size
 
 
+@answers_tensorflow_names
 def opening2d(
     input: ArrayLike, filters: ArrayLike, data_format: DataFormat = "NHWC", *, dilations: Ints = 1
 ) -> jax.Array:
@@ -43,6 +45,7 @@ def opening2d(
     return morph(_opening, same_size("opening2d", data_format, dilations), input, filters)
 
 
+@answers_tensorflow_names
 def closing2d(
     input: ArrayLike, filters: ArrayLike, data_format: DataFormat = "NHWC", *, dilations: Ints = 1
 ) -> jax.Array:
@@ -78,6 +81,7 @@ def closing2d(
     return morph(_closing, same_size("closing2d", data_format, dilations), input, filters)
 
 
+@answers_tensorflow_names
 def morphological_gradient2d(
     input: ArrayLike, filters: ArrayLike, data_format: DataFormat = "NHWC", *, dilations: Ints = 1
 ) -> jax.Array:
@@ -110,6 +114,7 @@ def morphological_gradient2d(
     return morph(_gradient, same_size("morphological_gradient2d", data_format, dilations), input, filters)
 
 
+@answers_tensorflow_names
 def white_tophat2d(
     input: ArrayLike, filters: ArrayLike, data_format: DataFormat = "NHWC", *, dilations: Ints = 1
 ) -> jax.Array:
@@ -139,6 +144,7 @@ def white_tophat2d(
     return morph(_white_tophat, same_size("white_tophat2d", data_format, dilations), input, filters)
 
 
+@answers_tensorflow_names
 def black_tophat2d(
     input: ArrayLike, filters: ArrayLike, data_format: DataFormat = "NHWC", *, dilations: Ints = 1
 ) -> jax.Array:

@@ -9,12 +9,14 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_number_arrays, as_static_int, check_rank, check_shape
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints
 from jnnops._windows.geometry import Window
 from jnnops._windows.layout import move_channels
 from jnnops.morphology._extrema import dilate, resolve_element, same_size
 
 
+@answers_tensorflow_names
 def reconstruct2d(
     marker: ArrayLike,
     mask: ArrayLike,

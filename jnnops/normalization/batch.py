@@ -21,6 +21,7 @@ from jnnops._check import (
     check_shape,
     is_traced,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import is_channels_last
 from jnnops.normalization._centred import normalize, unbiased_variance
@@ -35,6 +36,7 @@ class FusedBatchNormResult(NamedTuple):
     running_var: jax.Array
 
 
+@answers_tensorflow_names
 def fused_batch_norm(
     x: ArrayLike,
     scale: ArrayLike,
@@ -170,6 +172,7 @@ def _all_but(kept: int, x: jax.Array) -> tuple[int, ...]:
     return tuple(axis for axis in range(x.ndim) if axis != kept)
 
 
+@answers_tensorflow_names
 def batch_normalization(
     x: ArrayLike,
     mean: ArrayLike,
@@ -251,6 +254,7 @@ def _batch_normalization(
     return y.astype(x.dtype)
 
 
+@answers_tensorflow_names
 def batch_norm_with_global_normalization(
     input: ArrayLike,
     mean: ArrayLike,

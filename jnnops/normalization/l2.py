@@ -11,10 +11,12 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import NOT_NEGATIVE, accumulation_dtype, as_inexact_array, as_scalar, canonical_axes_or_all
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.operation import Operation, differentiable
 from jnnops._types import Axes
 
 
+@answers_tensorflow_names
 def l2_normalize(x: ArrayLike, axis: Axes = None, epsilon: ArrayLike = 1e-12) -> jax.Array:
     r"""Divides by the Euclidean norm along one or several axes.
 

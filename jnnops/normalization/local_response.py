@@ -9,12 +9,14 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array, as_scalar, as_size, is_traced
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.operation import Operation, differentiable, linear_pair
 
 # The exponents whose powers are roots and reciprocals. A general power takes two to three times as long as all else.
 ROOTS = (0.5, 0.75, 1.0)
 
 
+@answers_tensorflow_names
 def local_response_normalization(
     input: ArrayLike, depth_radius: int = 5, bias: ArrayLike = 1.0, alpha: ArrayLike = 1.0, beta: ArrayLike = 0.5
 ) -> jax.Array:

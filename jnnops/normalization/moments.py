@@ -15,6 +15,7 @@ from jnnops._check import (
     as_static_bool,
     canonical_axes_or_all,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Axes, AxisNames
 from jnnops.normalization._centred import centre
@@ -28,6 +29,7 @@ class Moments(NamedTuple):
     variance: jax.Array
 
 
+@answers_tensorflow_names
 def moments(
     x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: bool = False, *, axis_name: AxisNames = None
 ) -> Moments:
@@ -66,6 +68,7 @@ def moments(
     return _moments(x, None, canonical_axes_or_all("moments", "axes", axes, x.ndim), keepdims, as_axis_names(axis_name))
 
 
+@answers_tensorflow_names
 def weighted_moments(
     x: ArrayLike,
     axes: Axes,

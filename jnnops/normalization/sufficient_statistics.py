@@ -18,6 +18,7 @@ from jnnops._check import (
     check_broadcastable,
     promote,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Axes
 from jnnops.normalization.moments import Moments
@@ -40,6 +41,7 @@ class SufficientStatistics(NamedTuple):
     shift: jax.Array | None
 
 
+@answers_tensorflow_names
 def sufficient_statistics(
     x: ArrayLike, axes: Axes, shift: ArrayLike | None = None, keepdims: bool = False
 ) -> SufficientStatistics:
@@ -98,6 +100,7 @@ def _sufficient_statistics(
     )
 
 
+@answers_tensorflow_names
 def normalize_moments(
     counts: ArrayLike, mean_ss: ArrayLike, variance_ss: ArrayLike, shift: ArrayLike | None
 ) -> Moments:

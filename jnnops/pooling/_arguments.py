@@ -13,12 +13,7 @@ POOLED_RANKS = tuple(n + 2 for n in DATA_FORMATS)
 
 
 def resolve_pooling(
-    arguments: WindowArguments,
-    x: jax.Array,
-    ksize: Ints,
-    *,
-    ranks: int | Collection[int],
-    size_argument: str = "ksize",
+    arguments: WindowArguments, x: jax.Array, ksize: Ints, *, ranks: int | Collection[int]
 ) -> tuple[Window, bool]:
     """The window of a pooling op, whose ``input`` must have one of the ``ranks``, and whether channels are last."""
     op = arguments.op
@@ -27,12 +22,12 @@ def resolve_pooling(
     channels_last = arguments.channels_last(spatial_rank)
     window = arguments.resolve(
         input_shape=spatial_shape(x, spatial_rank, channels_last),
-        size=resolve_ints(op, size_argument, ksize, spatial_rank, channels_last),
+        size=resolve_ints(op, arguments.size_argument, ksize, spatial_rank, channels_last),
     )
     if any(not (dim.tap_cells() >= 0).any(axis=1).all() for dim in window.dimensions):
         raise ValueError(
             f"{op}: `padding` must leave every window a real cell, got {window.padding} for spatial shape "
-            f"{window.input_shape}, {size_argument} {window.size} and dilations {window.dilations}"
+            f"{window.input_shape}, {arguments.size_argument} {window.size} and dilations {window.dilations}"
         )
     return window, channels_last
 
@@ -43,7 +38,8 @@ def split_channels(
     """The window of a maximum without what it has over the channels, and how many of them are made one."""
     op = arguments.op
     check_rank(op, "input", x, ranks)
-    sizes = as_static_ints(op, "ksize", ksize, minimum=1)
+    argument = arguments.size_argument
+    sizes = as_static_ints(op, argument, ksize, minimum=1)
     channels_last = arguments.channels_last(x.ndim - 2)
     axis = x.ndim - 1 if channels_last else 1
     if len(sizes) != x.ndim or sizes[axis] == 1:
@@ -52,8 +48,9 @@ def split_channels(
     count, joined = channel_count(x, x.ndim - 2, channels_last), sizes[axis]
     if sizes[0] != 1 or strides[axis : axis + 1] != (joined,) or count % joined:
         raise ValueError(
-            f"{op}: `ksize` must be 1 for the batch and channel dimensions, or for the channels a divisor of their "
-            f"number that `strides` has there, too, got ksize = {sizes} and strides = {strides} for {count} channels"
+            f"{op}: `{argument}` must be 1 for the batch and channel dimensions, or for the channels a divisor of "
+            f"their number that `strides` has there, too, got {argument} = {sizes} and strides = {strides} for {count} "
+            "channels"
         )
 
     def without(values: tuple[int, ...]) -> tuple[int, ...]:

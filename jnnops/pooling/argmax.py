@@ -22,6 +22,7 @@ from jnnops._check import (
     check_shape,
     debug_check,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._tables.ids import in_range, signed
 from jnnops._types import DataFormat, Ints, Padding
@@ -45,6 +46,7 @@ class MaxPoolWithArgmax(NamedTuple):
     argmax: jax.Array
 
 
+@answers_tensorflow_names
 def max_pool_with_argmax(
     input: ArrayLike,
     ksize: Ints,
@@ -110,6 +112,7 @@ def max_pool_with_argmax(
     return _maxima(x, window, joined, channels_last, dtype, include_batch_in_index)
 
 
+@answers_tensorflow_names
 def max_unpool(
     input: ArrayLike,
     argmax: ArrayLike,

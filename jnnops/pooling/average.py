@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import accumulation_dtype, as_float_array
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.operation import linear_pair, merging_into
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Dimension, Window, WindowArguments
@@ -20,6 +21,7 @@ from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling
 from jnnops.pooling._reduction import UNROLLED_CELLS, padded_along, reduce_cells, reduce_in_any_order
 
 
+@answers_tensorflow_names
 def avg_pool(
     input: ArrayLike,
     ksize: Ints,
@@ -64,6 +66,7 @@ def avg_pool(
 avg_pool_v2 = avg_pool
 
 
+@answers_tensorflow_names
 def avg_pool1d(
     input: ArrayLike,
     ksize: Ints,
@@ -101,6 +104,7 @@ def avg_pool1d(
     return average(arguments, input, ksize, 3)
 
 
+@answers_tensorflow_names
 def avg_pool2d(
     input: ArrayLike,
     ksize: Ints,
@@ -138,6 +142,7 @@ def avg_pool2d(
     return average(arguments, input, ksize, 4)
 
 
+@answers_tensorflow_names
 def avg_pool3d(
     input: ArrayLike,
     ksize: Ints,

@@ -22,6 +22,7 @@ from jnnops._check import (
     describe,
     is_sequence,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.pooling._regions import outer, region_maxima, region_sizes, region_sums
 
@@ -38,6 +39,7 @@ class FractionalPoolResult(NamedTuple):
     col_pooling_sequence: jax.Array
 
 
+@answers_tensorflow_names
 def fractional_avg_pool(
     value: ArrayLike,
     pooling_ratio: float | Sequence[float],
@@ -97,6 +99,7 @@ def fractional_avg_pool(
     )
 
 
+@answers_tensorflow_names
 def fractional_max_pool(
     value: ArrayLike,
     pooling_ratio: float | Sequence[float],

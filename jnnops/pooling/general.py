@@ -6,6 +6,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_float_array, as_number_array, at_least, check_choice
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import WindowArguments
 from jnnops._windows.layout import in_layout
@@ -14,6 +15,7 @@ from jnnops.pooling.average import average_of_windows
 from jnnops.pooling.maximum import maximum_of_windows
 
 
+@answers_tensorflow_names
 def pool(
     input: ArrayLike,
     window_shape: Ints,
@@ -59,7 +61,8 @@ def pool(
     check_choice(op, "pooling_type", pooling_type, ("AVG", "MAX"))
     is_average = pooling_type == "AVG"
     x = (as_float_array if is_average else as_number_array)(op, "input", input)
-    arguments = WindowArguments(op, 1 if strides is None else strides, padding, data_format, dilations)
-    window, channels_last = resolve_pooling(arguments, x, window_shape, ranks=at_least(3), size_argument="window_shape")
+    strides = 1 if strides is None else strides
+    arguments = WindowArguments(op, strides, padding, data_format, dilations, size_argument="window_shape")
+    window, channels_last = resolve_pooling(arguments, x, window_shape, ranks=at_least(3))
     compute = average_of_windows if is_average else maximum_of_windows
     return in_layout(functools.partial(compute, window=window), x, window.rank, channels_last)

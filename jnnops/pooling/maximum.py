@@ -12,6 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jnnops._check import as_number_array
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.operation import differentiable, merging_into
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Dimension, Window, WindowArguments
@@ -22,6 +23,7 @@ from jnnops.pooling._arguments import POOLED_RANKS, resolve_pooling, split_chann
 from jnnops.pooling._reduction import lowest, maxima, maxima_and_winners, reduce_in_order
 
 
+@answers_tensorflow_names
 def max_pool(
     input: ArrayLike,
     ksize: Ints,
@@ -75,6 +77,7 @@ def max_pool(
 max_pool_v2 = max_pool
 
 
+@answers_tensorflow_names
 def max_pool1d(
     input: ArrayLike,
     ksize: Ints,
@@ -112,6 +115,7 @@ def max_pool1d(
     return maximum(arguments, input, ksize, 3)
 
 
+@answers_tensorflow_names
 def max_pool2d(
     input: ArrayLike,
     ksize: Ints,
@@ -149,6 +153,7 @@ def max_pool2d(
     return maximum(arguments, input, ksize, 4)
 
 
+@answers_tensorflow_names
 def max_pool3d(
     input: ArrayLike,
     ksize: Ints,

@@ -8,6 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_number_array
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
 from jnnops.quantization._ranges import integer_of
@@ -28,6 +29,7 @@ class QuantizedActivations(NamedTuple):
     max_activations: jax.Array
 
 
+@answers_tensorflow_names
 def quantized_relu(
     features: ArrayLike, min_features: ArrayLike, max_features: ArrayLike, out_type: DTypeLike | None = None
 ) -> QuantizedActivations:
@@ -61,6 +63,7 @@ def quantized_relu(
     return _rectify(q, None, low, high)
 
 
+@answers_tensorflow_names
 def quantized_relu6(
     features: ArrayLike, min_features: ArrayLike, max_features: ArrayLike, out_type: DTypeLike | None = None
 ) -> QuantizedActivations:
@@ -94,6 +97,7 @@ def quantized_relu6(
     return _rectify(q, jnp.float32(6), low, high)
 
 
+@answers_tensorflow_names
 def quantized_relu_x(
     features: ArrayLike,
     max_value: ArrayLike,

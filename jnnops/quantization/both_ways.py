@@ -17,12 +17,14 @@ from jnnops._check import (
     canonical_axis,
     check_choice,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._windows.layout import along
 from jnnops.quantization._arguments import as_range
 from jnnops.quantization._arithmetic import divide, half_to_even, kept_at_least
 from jnnops.quantization._straight_through import Sides, sides_of, straight_through
 
 
+@answers_tensorflow_names
 def quantize_and_dequantize(
     input: ArrayLike,
     input_min: ArrayLike,

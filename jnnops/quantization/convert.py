@@ -18,6 +18,7 @@ from jnnops._check import (
     canonical_axis,
     check_choice,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._windows.layout import along
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
@@ -46,6 +47,7 @@ class Quantized(NamedTuple):
     output_max: jax.Array
 
 
+@answers_tensorflow_names
 def quantize(
     input: ArrayLike,
     min_range: ArrayLike,
@@ -186,6 +188,7 @@ def _to_slices(ends: jax.Array, rank: int, axis: int | None) -> jax.Array:
     return ends if axis is None else ends.reshape(along(axis, rank))
 
 
+@answers_tensorflow_names
 def dequantize(
     input: ArrayLike,
     min_range: ArrayLike,

@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import at_least, check_shape
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.operation import indifferentiable, merging_into
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
@@ -24,6 +25,7 @@ _BYTES = ("uint8", "int8")
 _SUMS = Sums(preferred_element_type=np.dtype("int32"))
 
 
+@answers_tensorflow_names
 def quantized_conv2d(
     input: ArrayLike,
     filter: ArrayLike,

@@ -17,6 +17,7 @@ from jnnops._check import (
     at_least,
     check_shape,
 )
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_range
 from jnnops.quantization._arithmetic import divide, kept_at_least
@@ -39,6 +40,7 @@ class FakeQuantGradients(NamedTuple):
     backprop_wrt_max: jax.Array
 
 
+@answers_tensorflow_names
 def fake_quant_with_min_max_args(
     inputs: ArrayLike, min: float = -6, max: float = 6, num_bits: int = 8, narrow_range: bool = False
 ) -> jax.Array:
@@ -80,6 +82,7 @@ def fake_quant_with_min_max_args(
     return _fake_quant(x, *_static_range(op, min, max, x), *_options(op, num_bits, narrow_range))
 
 
+@answers_tensorflow_names
 def fake_quant_with_min_max_args_gradient(
     gradients: ArrayLike,
     inputs: ArrayLike,
@@ -117,6 +120,7 @@ def fake_quant_with_min_max_args_gradient(
     return _pull_back(g, x, *_static_range(op, min, max, x), *_options(op, num_bits, narrow_range))[0]
 
 
+@answers_tensorflow_names
 def fake_quant_with_min_max_vars(
     inputs: ArrayLike, min: ArrayLike, max: ArrayLike, num_bits: int = 8, narrow_range: bool = False
 ) -> jax.Array:
@@ -152,6 +156,7 @@ def fake_quant_with_min_max_vars(
     return _fake_quant(x, *_range(op, min, max, x), *_options(op, num_bits, narrow_range), by_step=True)
 
 
+@answers_tensorflow_names
 def fake_quant_with_min_max_vars_gradient(
     gradients: ArrayLike,
     inputs: ArrayLike,
@@ -191,6 +196,7 @@ def fake_quant_with_min_max_vars_gradient(
     return _pull_back(g, x, *_range(op, min, max, x), *_options(op, num_bits, narrow_range))
 
 
+@answers_tensorflow_names
 def fake_quant_with_min_max_vars_per_channel(
     inputs: ArrayLike, min: ArrayLike, max: ArrayLike, num_bits: int = 8, narrow_range: bool = False
 ) -> jax.Array:
@@ -223,6 +229,7 @@ def fake_quant_with_min_max_vars_per_channel(
     return _fake_quant(x, *_range(op, min, max, x, per_channel=True), *_options(op, num_bits, narrow_range))
 
 
+@answers_tensorflow_names
 def fake_quant_with_min_max_vars_per_channel_gradient(
     gradients: ArrayLike,
     inputs: ArrayLike,

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._types import DataFormat, Ints, Padding
 from jnnops._windows.geometry import Window, WindowArguments
@@ -38,6 +39,7 @@ class QuantizedOutput(NamedTuple):
     max_output: jax.Array
 
 
+@answers_tensorflow_names
 def quantized_max_pool(
     input: ArrayLike,
     min_input: ArrayLike,
@@ -85,6 +87,7 @@ def quantized_max_pool(
     return _pool(arguments, input, min_input, max_input, ksize, by_maximum=True)
 
 
+@answers_tensorflow_names
 def quantized_avg_pool(
     input: ArrayLike,
     min_input: ArrayLike,

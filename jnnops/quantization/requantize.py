@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import debug_check, is_traced
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops.quantization._arguments import as_quantized_array, as_quantized_dtype, as_range
 from jnnops.quantization._arithmetic import half_away, kept_at_least, kept_at_most, saturate
@@ -42,6 +43,7 @@ class RequantizationRange(NamedTuple):
     output_max: jax.Array
 
 
+@answers_tensorflow_names
 def requantization_range(input: ArrayLike, input_min: ArrayLike, input_max: ArrayLike) -> RequantizationRange:
     """The range of the real numbers that integers stand for, to the bit TensorFlow's: what to requantize them to.
 
@@ -84,6 +86,7 @@ def _requantization_range(q: jax.Array, low: jax.Array, high: jax.Array) -> Requ
     return RequantizationRange(jnp.minimum(least, np.float32(0)), real_of(jnp.max(q, initial=limits.min), low, high))
 
 
+@answers_tensorflow_names
 def requantize(
     input: ArrayLike,
     input_min: ArrayLike,

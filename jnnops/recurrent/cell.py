@@ -1,6 +1,7 @@
 """What the loop asks of a cell, and makes of what a step returns."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -123,8 +124,34 @@ def _value_with_gradient_of_jvp(primals: Any, tangents: Any) -> tuple[jax.Array,
     return _value_with_gradient_of(value, wide), tangents[1].astype(value.dtype)
 
 
+# What cells name their state; those of flax take it first.
+_NAMES_OF_STATES = ("carry", "hidden", "prev_state", "state", "states")
+
+
 def check_cell(op: str, argument: str, cell: Any) -> None:
     """Raises unless ``cell`` is an object that can be called as a cell is."""
+    wanted = f"{op}: `{argument}` must be callable as cell(inputs, state)"
     if isinstance(cell, type) or not callable(cell):
         given = f"the class {cell.__name__}, not a cell of it" if isinstance(cell, type) else type(cell).__name__
-        raise TypeError(f"{op}: `{argument}` must be callable as cell(inputs, state), got {given}")
+        raise TypeError(f"{wanted}, got {given}")
+    is_function = inspect.isroutine(cell) or isinstance(cell, functools.partial)
+    names = _first_two_arguments(cell) if is_function else _first_two_of_class(type(cell))
+    if len(names) == 2 and names[0] in _NAMES_OF_STATES and names[1] not in _NAMES_OF_STATES:
+        raise TypeError(
+            f"{wanted} and return (output, new_state), got a {type(cell).__name__} that takes ({', '.join(names)}): "
+            'call it from a cell of this order, as "Cells of other libraries" in the documentation shows'
+        )
+
+
+def _first_two_arguments(function: Any) -> tuple[str, ...]:
+    """The names of the first two arguments of what can be called; none if it does not tell."""
+    try:
+        return tuple(inspect.signature(function).parameters)[:2]
+    except (TypeError, ValueError):
+        return ()
+
+
+@functools.lru_cache(maxsize=128)
+def _first_two_of_class(cls: type) -> tuple[str, ...]:
+    """The names of the first two arguments after ``self`` with which objects of a class are called."""
+    return _first_two_arguments(functools.partial(cls.__call__, None))

@@ -12,6 +12,7 @@ from jax.tree_util import KeyPath, keystr, tree_map_with_path
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_array, as_dtype, as_size, as_static_bool, at_least
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._tables.ids import as_lengths, checked_lengths
@@ -30,6 +31,7 @@ class RNNResult(NamedTuple):
     state: Tree
 
 
+@answers_tensorflow_names
 def dynamic_rnn(
     cell: RNNCell,
     inputs: Tree,
@@ -67,8 +69,8 @@ def dynamic_rnn(
     Raises:
         ValueError: If the shapes of the arguments disagree, or the cell returns a state of another structure or
             shape than it was given.
-        TypeError: If ``cell`` is no cell, ``sequence_length`` is not of integers, or the cell returns a state of a
-            lower dtype than it was given.
+        TypeError: If ``cell`` is no cell or takes its state before its inputs, ``sequence_length`` is not of integers,
+            or the cell returns a state of a lower dtype than it was given.
 
     Example:
         >>> cell = nn.layers.GRUCell.init(4, 3, key=jax.random.key(0))
@@ -84,6 +86,7 @@ def dynamic_rnn(
     return run_cell("dynamic_rnn", "", cell, inputs, sequence_length, initial_state, dtype, time_major, unroll, remat)
 
 
+@answers_tensorflow_names
 def bidirectional_dynamic_rnn(
     cell_fw: RNNCell,
     cell_bw: RNNCell,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jnnops._check import as_array, as_size, as_static_bool, at_least, check_callable, check_shape
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._primitives.varying import vary_with
 from jnnops._types import Tree
@@ -42,6 +43,7 @@ class _Carry(NamedTuple):
     loop_state: Tree
 
 
+@answers_tensorflow_names
 def raw_rnn(
     cell: Cell,
     loop_fn: LoopFunction,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_static_bool, describe, is_sequence
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Tree
 from jnnops.recurrent.cell import RNNCell, check_cell
@@ -22,6 +23,7 @@ class StackBidirectionalResult(NamedTuple):
     output_states_bw: tuple[Tree, ...]
 
 
+@answers_tensorflow_names
 def stack_bidirectional_dynamic_rnn(
     cells_fw: Sequence[RNNCell],
     cells_bw: Sequence[RNNCell],
@@ -80,6 +82,7 @@ def stack_bidirectional_dynamic_rnn(
     return _run_layers(op, run, cells_fw, cells_bw, inputs, initial_states_fw, initial_states_bw)
 
 
+@answers_tensorflow_names
 def stack_bidirectional_rnn(
     cells_fw: Sequence[RNNCell],
     cells_bw: Sequence[RNNCell],

@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from jnnops._check import as_array, at_least, describe, is_sequence, is_traced
+from jnnops._keywords import answers_tensorflow_names
 from jnnops._primitives.serialization import serializable
 from jnnops._types import Tree
 from jnnops.recurrent.cell import RNNCell, check_cell
@@ -39,6 +40,7 @@ class StateSavingResult(NamedTuple):
     state_saver: dict[str, jax.Array]
 
 
+@answers_tensorflow_names
 def static_rnn(
     cell: RNNCell,
     inputs: Sequence[Tree] | ArrayLike,
@@ -85,6 +87,7 @@ def static_rnn(
     return run_steps("static_rnn", "", cell, inputs, sequence_length, initial_state, dtype, unroll, remat)
 
 
+@answers_tensorflow_names
 def static_bidirectional_rnn(
     cell_fw: RNNCell,
     cell_bw: RNNCell,
@@ -139,6 +142,7 @@ def static_bidirectional_rnn(
     return StaticBidirectionalResult(list_of_steps(outputs), forward.state, backward.state)
 
 
+@answers_tensorflow_names
 def static_state_saving_rnn(
     cell: RNNCell,
     inputs: Sequence[Tree] | ArrayLike,

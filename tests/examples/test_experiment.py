@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from shared.experiment import Experiment
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")])}
 
 
 def experiment_of(*arguments):
@@ -82,14 +83,14 @@ class TestArguments:
 class TestTraining:
     def test_counts_the_steps_and_saves_a_picture(self, capsys):
         with experiment_of() as experiment:
-            assert list(experiment.training()) == [0, 1, 2]
+            assert list(experiment.training(experiment.resume(()))) == [0, 1, 2]
             experiment.save(Figure())
         assert Path("x.png").read_bytes().startswith(b"\x89PNG")
         assert capsys.readouterr().out.endswith("saved x.png\n")
 
     def test_a_log_gets_few_lines(self, capsys):
         with experiment_of("--steps", "3000") as experiment:
-            for step in experiment.training():
+            for step in experiment.training(experiment.resume(())):
                 experiment.show(loss=step)
         lines = capsys.readouterr().out.splitlines()
         assert len([line for line in lines if line.strip()]) == 2
@@ -104,7 +105,7 @@ class TestInterruption:
 
         def train_and_save():
             with experiment_of("--steps", "9") as experiment:
-                for step in experiment.training():
+                for step in experiment.training(experiment.resume(())):
                     if step == 2:
                         signal.raise_signal(signal.SIGINT)
                     steps.append(step)
@@ -119,7 +120,7 @@ class TestInterruption:
     def test_after_training_the_picture_is_saved(self):
         def train_and_save():
             with experiment_of() as experiment:
-                list(experiment.training())
+                list(experiment.training(experiment.resume(())))
                 signal.raise_signal(signal.SIGINT)
                 experiment.save(Figure())
 
@@ -127,37 +128,52 @@ class TestInterruption:
             train_and_save()
         assert Path("x.png").exists()
 
-    @pytest.mark.parametrize("moments", [["before"], ["first"], ["second", "after"], ["second", "at exit"]])
-    def test_without_anything_to_save_it_leaves_at_once(self, moments):
+    def test_without_anything_to_save_it_leaves_at_once(self):
+        cases = [["before"], ["first"], ["second", "after"], ["second", "at exit"]]
         program = f"""
-import atexit, signal
+import atexit, os, signal, sys
 from shared.experiment import Experiment
 def now(moment):
-    print(moment)
-    if moment in {moments}:
+    print(moment, flush=True)
+    if moment in moments:
         signal.raise_signal(signal.SIGINT)
-atexit.register(now, "at exit")
-with Experiment.from_command_line(["--steps", "9"], description="", steps=1, seed_of="", output="x.png") as experiment:
-    now("before")
-    for step in experiment.training():
-        now(["first", "second", "third"][step])
-    now("after")
+for moments in {cases}:  # each in a process of its own
+    if process := os.fork():
+        print("status", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+        continue
+    atexit.register(now, "at exit")
+    arguments = ["--steps", "9"]
+    with Experiment.from_command_line(arguments, description="", steps=1, seed_of="", output="x.png") as experiment:
+        now("before")
+        for step in experiment.training(experiment.resume(())):
+            now(["first", "second", "third"][step])
+        now("after")
 """
-        environment = {**os.environ, "PYTHONPATH": str(EXAMPLES)}
-        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-        assert done.returncode == 130
-        assert done.stderr.endswith("\ninterrupted\n")
+        done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0
+        assert done.stderr.count("\ninterrupted\n") == 4
         assert "Traceback" not in done.stderr
-        assert done.stdout.splitlines()[-1] == moments[-1]
+        lines = done.stdout.splitlines()
+        ends = [place for place, line in enumerate(lines) if line == "status 130"]
+        assert [lines[place - 1] for place in ends] == [moments[-1] for moments in cases]
         assert not Path("x.png").exists()
 
-    def test_an_example_saves_what_it_has_learned(self):
+    def test_from_a_terminal_what_was_learned_is_saved(self):
         pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
         terminal, its_end = pty.openpty()
         termios.tcsetwinsize(its_end, (24, 100))  # The bar leaves out what does not fit.
-        command = [sys.executable, EXAMPLES / "learn_morphology.py", "--steps", "1000000", "--output", "part.png"]
-        environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
-        with subprocess.Popen(command, env=environment, stdout=its_end, stderr=subprocess.PIPE, text=True) as process:
+        program = """
+import time
+from matplotlib.figure import Figure
+from shared.experiment import Experiment
+with Experiment.from_command_line(None, description="", steps=1, seed_of="", output="x.png") as experiment:
+    for step in experiment.training(experiment.resume(())):
+        time.sleep(0.01)
+        experiment.show(loss=step)
+    experiment.save(Figure())
+"""
+        command = [sys.executable, "-c", program, "--steps", "1000000", "--output", "part.png"]
+        with subprocess.Popen(command, env=ENVIRONMENT, stdout=its_end, stderr=subprocess.PIPE, text=True) as process:
             os.close(its_end)
             shown = b""
             while b"loss=" not in shown:

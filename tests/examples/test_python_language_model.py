@@ -1,8 +1,10 @@
 """The language model: its data, what it learns, and its command line."""
 
+import itertools
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -107,12 +109,13 @@ def test_unknown_tokens_are_not_written(model, corpus):
 
 
 class TestCommandLine:
-    def test_draws_a_picture(self, corpus, tmp_path, monkeypatch, capsys):
+    def test_draws_a_picture_and_resumes(self, corpus, monkeypatch, run_and_resume):
         monkeypatch.setattr(example, "load_corpus", lambda seed: corpus)
-        output = tmp_path / "picture.png"
-        example.main(["--steps", "3", "--output", str(output)])
-        assert output.read_bytes().startswith(b"\x89PNG")
-        assert "test perplexity with sampled softmax" in capsys.readouterr().out
+        ticks = itertools.count()  # so that each step takes a second
+        monkeypatch.setattr(example, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+        printed = run_and_resume(example, "--steps", "3")
+        for method in METHODS:
+            assert f"test perplexity with {method.name}" in printed
 
     def test_a_part_of_the_training_is_drawn_too(self, corpus, tmp_path, monkeypatch, capsys):
         show = Experiment.show

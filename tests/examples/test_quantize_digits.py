@@ -86,3 +86,8 @@ class TestIntegers:
         convolutions = re.findall(r"stablehlo\.convolution.*", text)
         assert len(convolutions) == 3
         assert not any(re.search(r"f\d+>", convolution) for convolution in convolutions)
+
+
+def test_a_run_can_be_resumed_in_both_trainings(monkeypatch, run_and_resume):
+    monkeypatch.setattr(quantize_digits, "ROUNDS", 1)
+    assert "held-out accuracy, integers, fine-tuned" in run_and_resume(quantize_digits, "--steps", "4")

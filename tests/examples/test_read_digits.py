@@ -117,12 +117,9 @@ class TestGrammar:
         assert guided < 0.6 * plain
 
 
-def test_a_run_reports_each_decoder(monkeypatch, tmp_path, capsys):
+def test_a_run_reports_each_decoder_and_can_be_resumed(monkeypatch, run_and_resume):
     monkeypatch.setattr(read_digits, "HELD_OUT_LINES", 8)
-    output = tmp_path / "x.png"
-    with jax.numpy_dtype_promotion("standard"):  # as optax needs it
-        read_digits.main(["--steps", "2", "--output", str(output)])
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.count("%") == 3]
+    printed = run_and_resume(read_digits, "--steps", "2")
+    rows = [line for line in printed.splitlines() if line.count("%") == 3]
     names = ["digits", "noisy digits", "dates", "noisy dates"]
     assert [row[:12].strip() for row in rows] == names
-    assert output.read_bytes().startswith(b"\x89PNG")

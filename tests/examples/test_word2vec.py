@@ -82,11 +82,9 @@ class TestNearest:
         assert word2vec.related_found(table, vocabulary, 1) == (1, 2)
 
 
-def test_the_command_line_draws_a_picture(text, tmp_path, monkeypatch, capsys):
+def test_the_command_line_draws_a_picture_and_resumes(text, monkeypatch, run_and_resume):
     vocabulary = ["self", "int", "True", "False", "for", "'name'", *(f"word{i}" for i in range(54))]
     monkeypatch.setattr(word2vec, "load_corpus", lambda seed: Corpus(vocabulary, text, text[:2000]))
     monkeypatch.setattr(word2vec, "THINNED_ABOVE", 1.0)
-    output = tmp_path / "picture.png"
-    word2vec.main(["--steps", "3", "--output", str(output)])
-    assert output.read_bytes().startswith(b"\x89PNG")
-    assert "held-out contexts told from those of other tokens" in capsys.readouterr().out
+    printed = run_and_resume(word2vec, "--steps", "3")
+    assert "held-out contexts told from those of other tokens" in printed

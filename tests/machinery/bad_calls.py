@@ -35,6 +35,7 @@ BAD_VALUES: Mapping[str, tuple[Any, ...]] = {
     "fraction below 1": (*_NO_FLOATS, -0.1, 1, 1.5, float("nan")),
     "sizes": (None, *_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
     "sizes or None": (*_NO_INTS, 2**31, -1, [], 0, [0], [1] * 9),
+    "sizes from 0": (None, *_NO_INTS, 2**31, -1, [], [1] * 9),
     "units": (None, *_NO_INTS, -1, 0, [], [0]),
     "shape": (None, *_NO_INTS, [], [-7] * 4, [1] * 9),
     "shape of noise": (*_NO_INTS[:-2], 1.5, [-1]),
@@ -83,6 +84,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "fraction": "label_smoothing recall_target momentum exponential_avg_factor leak ratio_on",
     "float above 0": "period_init_min period_init_max",
     "fraction below 1": "rate input_rate output_rate state_rate dropout_rate",
+    "sizes from 0": "output_padding",
     "sizes or None": "dilations num_frequency_blocks start_freqindex_list end_freqindex_list",
     "optional numbers": "sample_weight",
     "count": "k",
@@ -93,7 +95,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "pairs": "paddings crops",
     "padding": "padding",
     "size": "num_true num_sampled num_classes range_max block_size num_shards num_units in_features in_channels groups "
-    "num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
+    "multiplier num_embeddings unroll num_proj num_in_proj chunk_size output_channels feature_size frequency_skip "
     "embedding_classes embedding_size output_size attn_length attn_size attn_vec_size beam_width top_paths",
     "size from 0": "max_steps depth_radius steps batch_size global_batch_size max_time",
     "integer": "ignored_label reduction_input_size_override blank_index num_reserved_ids shard",
@@ -106,7 +108,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "use_peepholes training scale_after_normalization remat early_exit skip_connection trainable_ratio_on layer_norm "
     "use_peephole share_time_frequency_weights couple_input_forget_gates variational couple_carry_transform_gates",
     "name": "mode round_mode data_format combiner partition_strategy pooling_type rng_alg",
-    "dtype": "dtype output_dtype preferred_element_type",
+    "dtype": "dtype compute_dtype output_dtype preferred_element_type",
     "precision": "precision",
     "key": "key",
     "function": "activation y_activation op uniform_sampler state_filter residual_fn",
@@ -161,8 +163,11 @@ _OTHER_KIND: Mapping[str, Mapping[str, str]] = (
             *("vars_per_channel", "vars_per_channel_gradient"),
         )
     }
-    | {name: {"features": "size"} for name in ("Conv.init", "Dense.init", "Embedding.init")}
-    | {name: {"features": "size from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
+    | {
+        name: {"features": "size"}
+        for name in ("Conv.init", "ConvTranspose.init", "SeparableConv.init", "Dense.init", "Embedding.init")
+    }
+    | {name: {"features": "sizes from 0"} for name in ("BatchNorm.init", "LayerNorm.init")}
     | {name: {"num_units": "units"} for name in ("RNN.init", "Bidirectional.init", "MultiRNNCell.init")}
     | {"LocalResponseNorm": {"x": "floats"}}
     | {"LocalResponseNorm.init": {"bias": "float", "alpha": "float", "beta": "float"}}

@@ -27,6 +27,7 @@ _GRID_CELL = {
     "end_freqindex_list": [2, 4],
 }
 _INPUT = jnp.ones((2, 4), jnp.float32)
+_DEPTHWISE = {"in_channels": 4, "kernel_size": (3, 3), "key": _KEY}
 _RNN = layers.RNN(cell=layers.GRUCell.init(**_CELL))
 _SEQUENCES = {"inputs": jnp.ones((2, 5, 4)), "sequence_length": jnp.array([2, 3])}
 
@@ -82,6 +83,12 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
     "Dense": (layers.Dense.init(**_DENSE).__call__, {"x": _INPUT}),
     "Conv.init": (layers.Conv.init, _CONV),
     "Conv": (layers.Conv.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
+    "ConvTranspose.init": (layers.ConvTranspose.init, _CONV),
+    "ConvTranspose": (layers.ConvTranspose.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4)), "output_shape": 5}),
+    "DepthwiseConv.init": (layers.DepthwiseConv.init, _DEPTHWISE),
+    "DepthwiseConv": (layers.DepthwiseConv.init(**_DEPTHWISE).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
+    "SeparableConv.init": (layers.SeparableConv.init, _CONV),
+    "SeparableConv": (layers.SeparableConv.init(**_CONV).__call__, {"x": jnp.ones((2, 5, 5, 4))}),
     "Embedding.init": (layers.Embedding.init, {"num_embeddings": 4, "features": 3, "key": jax.random.key(0)}),
     "Embedding": (layers.Embedding(table=jnp.ones((4, 3))).__call__, {"ids": jnp.array([1, 2])}),
     "BatchNorm.init": (layers.BatchNorm.init, {"features": 3}),
@@ -94,8 +101,8 @@ LAYERS: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
         functools.partial(layers.Dropout.init(0.5).__call__, training=True),
         {"x": _INPUT, "key": jax.random.key(0)},
     ),
-    "MaxPool.init": (layers.MaxPool.init, {"ksize": 2}),
-    "AvgPool.init": (layers.AvgPool.init, {"ksize": 2}),
+    "MaxPool.init": (layers.MaxPool.init, {"kernel_size": 2}),
+    "AvgPool.init": (layers.AvgPool.init, {"kernel_size": 2}),
     "MaxPool": (layers.MaxPool.init(2).__call__, {"x": jnp.ones((2, 4, 4, 1))}),
     "AvgPool": (layers.AvgPool.init(2).__call__, {"x": jnp.ones((2, 4, 4, 1))}),
     "RNN": (_RNN.__call__, _SEQUENCES),

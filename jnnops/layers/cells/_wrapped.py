@@ -47,6 +47,7 @@ def as_typed_key(op: str, key: Key) -> jax.Array:
 
 def step_of(op: str, cell: RNNCell, inputs: Tree, state: Tree) -> tuple[Tree, Tree]:
     """What a step of the wrapped cell returns, which anybody may have written."""
+    check_cell(op, "cell", cell)
     result = cell(inputs, state)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"{op}: `cell` must return a pair (output, new_state), got {type(result).__name__}")

@@ -13,13 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
-from machinery.case import integers, normal
+from machinery.case import integers
 
 BATCH, FEATURES, UNITS = 3, 2, 4
 KEY = jax.random.key(0)
-INPUTS = normal(BATCH, FEATURES)
 
 Step = tuple[Any, Any]
+
+
+def sixteenths(*shape: int, seed: int = 0) -> np.ndarray:
+    """Different numbers that 16 bits hold exactly, so that all dtypes compute the same function."""
+    return integers(-24, 25, *shape, seed=seed) / 16.0
+
+
+INPUTS = sixteenths(BATCH, FEATURES)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,8 +37,8 @@ class Row:
         cell: The cell, with weights by :func:`exact`.
         reference: ``reference(cell, inputs, state)``, one step in NumPy.
         shapes: The shapes of the weights by their paths, such as ``{"kernel": (6, 4), "cell.bias": (4,)}``.
-        inputs: Of a step, in float64 (or integers).
-        state: Of a step, in float64; normal numbers in the shapes of ``zero_state`` unless given.
+        inputs: Of a step, in float64 (or integers), exact in 16 bits.
+        state: Of a step, in float64; different numbers in the shapes of ``zero_state`` unless given.
         ulps: Rounding errors allowed in 16-bit results, in units of the last place of the largest number.
         gradient_ulps: The same of 16-bit gradients.
         bad: What must be refused: changes of ``inputs``, ``state`` or fields of the cell, and how the message begins.
@@ -52,16 +59,16 @@ class Row:
 
 
 def exact(cell: Any, seed: int = 0) -> Any:
-    """The cell with float64 weights that 16 bits hold exactly, so that all dtypes compute the same function."""
+    """The cell with float64 weights that 16 bits hold exactly."""
     leaves, structure = jax.tree.flatten(cell)
     drawn = [integers(-16, 17, *leaf.shape, seed=seed + i) / 16.0 for i, leaf in enumerate(leaves)]
     return structure.unflatten(drawn)
 
 
 def a_state(cell: Any, batch: int = BATCH) -> Any:
-    """A state of different numbers, in multiples of 1/16."""
+    """A state of different numbers."""
     leaves, structure = jax.tree.flatten(jax.eval_shape(lambda: cell.zero_state(batch, jnp.float32)))
-    drawn = [integers(-24, 25, *leaf.shape, seed=40 + i) / 16.0 for i, leaf in enumerate(leaves)]
+    drawn = [sixteenths(*leaf.shape, seed=40 + i) for i, leaf in enumerate(leaves)]
     return structure.unflatten(drawn)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from machinery.case import normal
 from rooms.layers import contrib_references as references
-from rooms.layers.cell_table import BATCH, FEATURES, INPUTS, KEY, UNITS, Row, exact
+from rooms.layers.cell_table import BATCH, FEATURES, INPUTS, KEY, UNITS, Row, exact, sixteenths
 
 from jnnops.layers import (
     ConvLSTMCell,
@@ -48,7 +48,7 @@ def conv_lstm(input_shape: Any, channels: int, window: Any, bad: Any = (), **opt
     shapes = {"kernel": (*window, input_shape[-1] + channels, 4 * channels), "biases": (4 * channels,)}
     if cell.biases is None:
         del shapes["biases"]
-    return Row(cell, references.conv_lstm, shapes, inputs=normal(BATCH, *input_shape), ulps=ONCE, bad=bad)
+    return Row(cell, references.conv_lstm, shapes, inputs=sixteenths(BATCH, *input_shape), ulps=ONCE, bad=bad)
 
 
 def grid(in_features: int, groups: int, peepholes: Any, columns: int, bad: Any = (), **options: Any) -> Row:
@@ -57,7 +57,7 @@ def grid(in_features: int, groups: int, peepholes: Any, columns: int, bad: Any =
     shapes = {f"w_{kernel}": (7, columns) for kernel in kernels} | {f"b_{kernel}": (columns,) for kernel in kernels}
     shapes |= dict.fromkeys(peepholes, (2,))
     shapes = {f"{name}.{group}": shape for name, shape in shapes.items() for group in range(groups)}
-    return Row(cell, references.grid_lstm, shapes, inputs=normal(BATCH, in_features), bad=bad)
+    return Row(cell, references.grid_lstm, shapes, inputs=sixteenths(BATCH, in_features), bad=bad)
 
 
 ALL_PEEPHOLES = [f"w_{gate}_diag_{lstm}{of}" for gate in "fio" for lstm in ("freq", "time") for of in "ft"]
@@ -90,7 +90,7 @@ CONTRIB = {
         exact(IntersectionRNNCell.init(UNITS, UNITS, key=KEY)),
         references.intersection_rnn,
         {"kernel": (8, 16), "bias": (16,)},
-        inputs=normal(BATCH, UNITS),
+        inputs=sixteenths(BATCH, UNITS),
         bad=[
             ({"inputs": INPUTS}, "IntersectionRNNCell: `inputs` must have shape (3, 4) (`kernel` has 4 rows for them)")
         ],
@@ -172,7 +172,7 @@ CONTRIB = {
         ),
         references.time_freq_lstm,
         {"w": (7, 8), "b": (8,), "w_f_diag": (2,), "w_i_diag": (2,), "w_o_diag": (2,)},
-        inputs=normal(BATCH, 8),
+        inputs=sixteenths(BATCH, 8),
         bad=[
             ({"inputs": normal(3, 7)}, "TimeFreqLSTMCell: `inputs` must have shape (3, 8) ([batch, in_features])"),
             ({"state": normal(3, 4)}, "TimeFreqLSTMCell: `state` must have shape (3, 12) (3 blocks of [batch, 2 unit"),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from machinery.case import cotangent
+from machinery.programs import share
 from rooms.layers.cell_table import BATCH, Row, weight_shapes
 from rooms.layers.contrib_cells import CONTRIB
 from rooms.layers.lstm_cells import LSTMS
@@ -50,9 +51,15 @@ def step_and_gradient(cell: Any, inputs: Any, state: Any) -> Any:
     return results, gradient
 
 
-def difference_quotients(row: Row, given: Any, step: float = 1e-6) -> list[np.ndarray]:
+@share
+def expected(row: Row) -> Any:
+    """What a step in float64 gives: its results, and :func:`difference_quotients`."""
+    return row.reference(*row.given()), difference_quotients(row)
+
+
+def difference_quotients(row: Row, step: float = 1e-6) -> list[np.ndarray]:
     """The gradient of the reference's weighted sum by central differences, in float64."""
-    leaves, structure = jax.tree.flatten(given)
+    leaves, structure = jax.tree.flatten(row.given())
 
     def total(place: int, leaf: np.ndarray) -> float:
         moved = structure.unflatten([*leaves[:place], leaf, *leaves[place + 1 :]])
@@ -86,13 +93,12 @@ class TestReference:
     @every_row
     def test_value_and_gradient_in_float64(self, row):
         given = row.given()
-        expected = row.reference(*given)
+        expected_results, quotients = expected(row)
         with jax.enable_x64(True):
             results, gradient = jax.jit(step_and_gradient)(*given)
-        assert jax.tree.structure(results) == jax.tree.structure(expected)
+        assert jax.tree.structure(results) == jax.tree.structure(expected_results)
         assert {leaf.dtype.name for leaf in jax.tree.leaves(results)} == {"float64"}
-        assert_close(results, expected, 1e-12)
-        quotients = difference_quotients(row, given)
+        assert_close(results, expected_results, 1e-12)
         assert all(np.any(each) for each in quotients)
         assert_close(gradient, quotients, 1e-7)
 
@@ -104,17 +110,19 @@ class TestReference:
         for i, given in enumerate(copies):
             assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], results), row.reference(*given), 3e-6)
             if i == 0:
-                assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], gradient), difference_quotients(row, given), 1e-5)
+                assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], gradient), expected(row)[1], 1e-5)
 
     @every_row
     def test_value_and_gradient_in_bfloat16(self, row):
         given = in_dtype(row.given(), jnp.bfloat16)
         results, gradient = jax.jit(step_and_gradient)(*given)
         assert {leaf.dtype.name for leaf in jax.tree.leaves((results, gradient))} == {"bfloat16"}
-        given = in_dtype(given, np.float64)
+        for leaf, exact in zip(jax.tree.leaves(given), jax.tree.leaves(row.given()), strict=True):
+            np.testing.assert_array_equal(np.float64(leaf), exact)
+        expected_results, quotients = expected(row)
         epsilon = float(jnp.finfo(jnp.bfloat16).eps)
-        assert_close(results, row.reference(*given), row.ulps * epsilon)
-        assert_close(gradient, difference_quotients(row, given), row.gradient_ulps * epsilon)
+        assert_close(results, expected_results, row.ulps * epsilon)
+        assert_close(gradient, quotients, row.gradient_ulps * epsilon)
 
 
 class TestStructure:

@@ -28,7 +28,7 @@ def network(key):
     return layers.Sequential.init(
         layers.Conv.init(2, 4, (3, 3), strides=[2, 1], key=first),
         nn.relu,
-        layers.MaxPool(ksize=2),
+        layers.MaxPool(kernel_size=2),
         layers.Dropout(rate=0.25),
         layers.Dense.init(4, 3, key=second),
     )
@@ -225,14 +225,21 @@ class TestConv:
 class TestPools:
     @pytest.mark.parametrize(("layer", "op"), [(layers.MaxPool, nn.max_pool), (layers.AvgPool, nn.avg_pool)])
     def test_equal_the_ops(self, layer, op):
-        np.testing.assert_array_equal(layer(ksize=2)(IMAGES), op(IMAGES, 2, 2, "VALID"))
-        listed = layer.init([3, 2], [1, 2], [[1, 1], [0, 0]])
+        np.testing.assert_array_equal(layer(kernel_size=2)(IMAGES), op(IMAGES, 2, 2, "SAME"))
+        listed = layer.init([3, 2], strides=[1, 2], padding=[[1, 1], [0, 0]])
         hash(jax.tree.structure(listed))
         np.testing.assert_array_equal(listed(IMAGES), op(IMAGES, (3, 2), (1, 2), ((1, 1), (0, 0))))
+        dilated = layer.init([2, 3], strides=1, padding="VALID", dilations=[3, 2])
+        kind = "MAX" if op is nn.max_pool else "AVG"
+        np.testing.assert_array_equal(dilated(IMAGES), nn.pool(IMAGES, (2, 3), kind, dilations=(3, 2)))
 
     def test_a_bad_size_is_refused(self):
-        with pytest.raises(ValueError, match="MaxPool.init: `ksize` must be at least 1, got 0"):
+        with pytest.raises(ValueError, match="MaxPool.init: `kernel_size` must be at least 1, got 0"):
             layers.MaxPool.init(0)
+        with pytest.raises(ValueError, match=r"AvgPool: `kernel_size` must be an int or have length 1, 2 or 4"):
+            layers.AvgPool.init((2, 2, 2))(IMAGES)
+        with pytest.raises(ValueError, match="MaxPool: `kernel_size` must be 1 for the batch and channel"):
+            layers.MaxPool.init((1, 2, 2, 2), padding="VALID")(IMAGES[..., :1])
 
 
 class TestLocalResponseNorm:

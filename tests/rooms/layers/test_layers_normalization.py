@@ -1,5 +1,6 @@
 """BatchNorm: its state, and the same moments however the batch is split."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec
 from machinery.case import normal
 
 import jnnops as nn
-from jnnops.layers import BatchNorm, BatchNormState
+from jnnops.layers import BatchNorm, BatchNormState, LayerNorm
 
 X = jnp.asarray(3 * normal(8, 2, 3) + 5, jnp.float32)
 BN = BatchNorm.init(3, momentum=0.75, epsilon=0.1)
@@ -58,6 +59,39 @@ class TestBatchNorm:
         y, _ = BN(x, BN.init_state(), training=True)
         flat, _ = BN(x.reshape(-1, 3), BN.init_state(), training=True)
         assert_close(y, flat.reshape(shape))
+
+    @pytest.mark.parametrize(("axis", "features"), [(1, 2), (-2, 2), ((2, 0), (3, 8)), ((-1, 1), (3, 2))])
+    def test_the_features_are_on_any_axes(self, axis, features):
+        bn = BatchNorm.init(features, axis=axis, momentum=0.75, epsilon=0.1)
+        shape = np.shape(np.zeros(features))
+        bn = dataclasses.replace(bn, scale=1 + jnp.asarray(normal(*shape), jnp.float32), offset=jnp.ones(shape))
+        axes = [a % 3 for a in np.atleast_1d(axis)]
+        order = [a for a in range(3) if a not in axes] + axes  # features last, in the order of `axis`
+        flat = X.transpose(order).reshape(-1, int(np.prod(shape)))
+        assert bn.scale is not None
+        assert bn.offset is not None
+        arrays: Any = {"scale": bn.scale.ravel(), "offset": bn.offset.ravel()}
+        last = BatchNorm(**arrays, features=flat.shape[1], momentum=0.75, epsilon=0.1)
+        state, last_state = bn.init_state(), last.init_state()
+        for training in (True, False):
+            y, state = bn(X, state, training=training)
+            expected, last_state = last(flat, last_state, training=training)
+            assert_close(y.transpose(order).reshape(flat.shape), expected)
+            assert_close([moment.ravel() for moment in state], list(last_state))
+        norm = LayerNorm(scale=bn.scale, offset=bn.offset, features=bn.features, axis=bn.axis)
+        plain = LayerNorm(**arrays, features=last.features)
+        assert_close(norm(X).transpose(order).reshape(flat.shape), plain(flat))
+
+    @pytest.mark.parametrize("cls", [BatchNorm, LayerNorm])
+    def test_sizes_and_axes_must_fit(self, cls):
+        name = cls.__name__
+        with pytest.raises(ValueError, match=f"{name}.init: `features` must have a size for each of axis"):
+            cls.init((2, 3), axis=1)
+        with pytest.raises(ValueError, match=f"{name}.init: `axis` must not name an axis twice"):
+            cls.init((2, 2), axis=(1, 1))
+        layer = cls.init((2, 3), axis=(0, 2))
+        with pytest.raises(ValueError, match=rf"{name}: `x` must have 2 x 3 features on axis \(0, 2\)"):
+            layer(X) if cls is LayerNorm else layer(X, layer.init_state())
 
     def test_without_scale_and_offset(self):
         plain = BatchNorm.init(3, epsilon=0.1, use_scale=False, use_offset=False)

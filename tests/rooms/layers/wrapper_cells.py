@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from machinery.case import normal
-from rooms.layers.cell_table import FEATURES, INPUTS, KEY, UNITS, Row, Step, exact, sigmoid
+from rooms.layers.cell_table import FEATURES, INPUTS, KEY, UNITS, Row, Step, exact, sigmoid, sixteenths
 from rooms.layers.plain_cells import gru, lstm
 
 from jnnops import tanh
@@ -132,7 +132,7 @@ WRAPPERS = {
         exact(InputProjectionWrapper.init(GRU, 3, FEATURES, key=KEY)),
         input_projection,
         {**GRU_SHAPES, "kernel": (3, 2), "bias": (2,)},
-        inputs=normal(3, 3),
+        inputs=sixteenths(3, 3),
         bad=[
             ({"inputs": INPUTS}, "InputProjectionWrapper: `inputs` must have shape (3, 3) (`kernel` has 3 rows), got"),
             ({"bias": np.ones(3)}, "InputProjectionWrapper: `bias` must have shape (2,) (`kernel` has 2 columns)"),
@@ -142,7 +142,7 @@ WRAPPERS = {
         exact(InputProjectionWrapper.init(GRU, 3, FEATURES, activation=tanh, key=KEY)),
         input_projection,
         {**GRU_SHAPES, "kernel": (3, 2), "bias": (2,)},
-        inputs=normal(3, 3),
+        inputs=sixteenths(3, 3),
     ),
     "OutputProjectionWrapper": Row(
         exact(OutputProjectionWrapper.init(GRU, 3, activation=tanh, key=KEY)),

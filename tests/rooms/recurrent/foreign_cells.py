@@ -1,16 +1,14 @@
 """Cells of other libraries, each made one of ours by a few lines; the documentation shows them."""
 
-import warnings
 from typing import Any
 
+import equinox as eqx
+import haiku as hk
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jnnops.layers import layer, static
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from flax import nnx
 
 
 # [linen]
@@ -49,34 +47,46 @@ class NNXCell:
 
 
 # [haiku]
+def transform_core(kind: Any, units: int) -> Any:
+    """A step of a ``haiku.RNNCore``, such as ``haiku.LSTM``, and its first state, as two functions of parameters."""
+
+    def make() -> Any:
+        core = kind(units)
+        return core, (core, core.initial_state)
+
+    return hk.without_apply_rng(hk.multi_transform(make))
+
+
 @layer
 class HaikuCell:
-    """A function that makes a ``haiku.RNNCore`` and calls it, by ``haiku.without_apply_rng(haiku.transform(...))``."""
+    """What ``transform_core`` returns, with the parameters that its ``init(key, inputs, state)`` makes."""
 
     transformed: Any = static()
     params: Any
-    units: int = static()
 
     def zero_state(self, batch_size: int, dtype: Any) -> Any:
-        return jnp.zeros((batch_size, self.units), dtype)
+        _, initial_state = self.transformed.apply
+        return initial_state(self.params, batch_size)
 
     def __call__(self, inputs: Any, state: Any) -> Any:
-        return self.transformed.apply(self.params, inputs, state)
+        step, _ = self.transformed.apply
+        return step(self.params, inputs, state)
 
 
 # [equinox]
 @layer
 class EquinoxCell:
-    """An ``equinox.nn.GRUCell``, which computes a step of one row and whose state is its output."""
+    """An ``equinox.nn.GRUCell`` or ``LSTMCell``, which computes a step of one row and returns its state alone."""
 
     cell: Any
 
     def zero_state(self, batch_size: int, dtype: Any) -> Any:
-        return jnp.zeros((batch_size, self.cell.hidden_size), dtype)
+        zeros = jnp.zeros((batch_size, self.cell.hidden_size), dtype)
+        return (zeros, zeros) if isinstance(self.cell, eqx.nn.LSTMCell) else zeros
 
     def __call__(self, inputs: Any, state: Any) -> Any:
         state = jax.vmap(self.cell)(inputs, state)
-        return state, state
+        return jax.tree.leaves(state)[0], state
 
 
 # [end]
