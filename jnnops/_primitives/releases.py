@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib.version
 from jax._src import checkify
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
 
@@ -24,6 +25,9 @@ try:
     from jax._src.random.prng import prngs
 except ImportError:  # before jax 0.10
     from jax._src.prng import prngs  # pyright: ignore[reportMissingImports]
+
+
+JAXLIB = jaxlib.version.__version_info__  # what is fast depends on it
 
 
 def report_to_checkify(primitive: Primitive, holds_of: Callable[..., jax.Array]) -> None:

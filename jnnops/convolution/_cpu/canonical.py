@@ -6,13 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jnnops._primitives.releases import JAXLIB
 from jnnops._windows.layout import pad_cells
 from jnnops.convolution._cpu import pointwise
 
 Pairs = tuple[tuple[int, int], ...]
-
-# Of the outputs of a convolution that are computed only to have XLA's own kernels take it.
-MAX_NEEDLESS = 1 / 6
 
 
 def convolve(
@@ -53,9 +51,9 @@ def convolve_images(
     dilations: tuple[int, ...],
     precision: lax.PrecisionLike,
 ) -> jax.Array:
-    """Two-dimensional convolution, if it costs little with as many needless outputs as keep it from YNNPACK.
+    """Two-dimensional convolution, where it pays with as many needless outputs as keep it from YNNPACK.
 
-    XLA's own kernels get what has more outputs than the input has cells, and are faster.
+    XLA's own kernels get what has more outputs than the input has cells.
     """
     if w.shape[:2] == (1, 1) and strides == (1, 1) and not any(itertools.chain(*padding)):
         return pointwise.dot(x, w, precision)
@@ -65,12 +63,21 @@ def convolve_images(
         outputs = (cells + sum(pair) - (w.shape[axis] - 1) * dilation - 1) // stride + 1
         needless.append((max(cells + 1 - outputs, 0) / outputs, axis, outputs, cells + 1))
     share, axis, outputs, more = min(needless)
-    if share == 0 or share > MAX_NEEDLESS or not jnp.issubdtype(x.dtype, jnp.floating):
+    if share == 0 or not _pays(share, w):
         return canonical(x, w, strides, padding, dilations, precision=precision)
     extended = list(padding)
     extended[axis] = (padding[axis][0], padding[axis][1] + (more - outputs) * strides[axis])
     y = canonical(x, w, strides, tuple(extended), dilations, precision=precision)
     return lax.slice_in_dim(y, 0, outputs, axis=1 + axis)
+
+
+def _pays(share: float, w: jax.Array) -> bool:
+    """Whether XLA's own kernels are faster with so large a share of needless outputs; where in doubt, they are not."""
+    if not jnp.issubdtype(w.dtype, jnp.floating):
+        return False
+    if JAXLIB[:2] == (0, 10):
+        return share <= 1 / 8 and w.shape[-2] >= 24
+    return JAXLIB >= (0, 12) and share <= 1 / 6 and w.nbytes >= 2 << 20
 
 
 def merge_depth(x: jax.Array, size: int, stride: int, dilation: int, padding: tuple[int, int]) -> jax.Array:
