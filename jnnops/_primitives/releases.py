@@ -8,6 +8,7 @@
 | other parameters of ``scan``, ``jit``, ``checkpoint`` | ``sparse/_lookups.py`` | | the same |
 | ``Primitive.get_bind_params`` | ``sparse/_lookups.py`` | 0.10 returns no functions | the same |
 | axes of a ``shard_map`` over which a value varies | ``_primitives/varying.py`` | 0.10 has ``manual_axis_type`` | the same |
+| ``JAXLIB``: to which convolutions XLA gives YNNPACK, and how fast that is | ``convolution/_cpu/canonical.py`` | 0.10 and 0.12 | none: the results are the same |
 
 A newer release is supported once the suite passes with it.
 """  # noqa: E501
@@ -27,7 +28,8 @@ except ImportError:  # before jax 0.10
     from jax._src.prng import prngs  # pyright: ignore[reportMissingImports]
 
 
-JAXLIB = jaxlib.version.__version_info__  # what is fast depends on it
+# For what is fast under one release of jaxlib and slow under another.
+JAXLIB = jaxlib.version.__version_info__
 
 
 def report_to_checkify(primitive: Primitive, holds_of: Callable[..., jax.Array]) -> None:

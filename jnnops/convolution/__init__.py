@@ -36,7 +36,7 @@ From Keras: kernels, strides and ``"same"``/``"valid"`` are the same; ``"causal"
 ``input * stride + max(effective - stride, 0)`` with ``"valid"``; ``depthwise_kernel`` is ``filter`` here.
 
 On CPU: XLA gives most two-dimensional convolutions to a library, YNNPACK, that is often slower than XLA's own kernels.
-Where that is measured, these ops compute a few needless outputs that keep it away. What is left can be had by setting
+Where these were measured to win, the ops compute a few needless outputs to get them. What is left can be had by setting
 ``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-individual_convolution`` before JAX starts. On two cores, 8 images,
 jaxlib 0.10.2, without and with it: 3x3 with stride 2 on 56x56x64: 7.1 and 4.1 ms; 3x3 on 28x28x128: 11.8 and 9.4 ms;
 plain ``lax.conv_general_dilated`` 3x3 on 56x56x64: 17.4 and 11.8 ms. Other releases may not know the flag and stop.

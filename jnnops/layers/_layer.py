@@ -73,7 +73,7 @@ def layer(cls: type[T]) -> type[T]:
     made: Any = dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
     if made.__repr__ is object.__repr__:
         made.__repr__ = describe_layer
-    made.__layer__ = made  # which a subclass that is not decorated is not
+    made.__layer__ = made  # A subclass that is not decorated inherits this mark, and so can be told by it.
     made.__init__ = _checking(made)
     if isinstance(init := vars(made).get("init"), classmethod):
         made.init = classmethod(answers_tensorflow_names(init.__func__))

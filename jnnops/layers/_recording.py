@@ -84,7 +84,9 @@ def _recorded(cls: type) -> type:
     names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
     called = {name: getattr(cls, name, None) for name in ("__call__", "scan")}
     methods = {name: _noting(method) for name, method in called.items() if callable(method)}
-    made: Any = type(cls.__name__, (cls,), {"__slots__": _PLACE, "__layer__": cls, **names, **methods})
+    # The constructor of `cls` wants the mark of a decorated class. It is not the own one, so `is_layer` is false here.
+    marks = {"__slots__": _PLACE, "__layer__": cls}
+    made: Any = type(cls.__name__, (cls,), {**marks, **names, **methods})
     fields = [field for field in dataclasses.fields(cls) if field.init]  # pyright: ignore[reportArgumentType]
     settings = [field.name for field in fields if field.metadata.get("static")]
     children = [field.name for field in fields if not field.metadata.get("static")]

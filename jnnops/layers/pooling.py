@@ -35,7 +35,7 @@ class MaxPool:
         [5.0, 7.0, 13.0, 15.0]
 
     References:
-        ``tf.keras.layers.MaxPool1D``, ``MaxPool2D`` and ``MaxPool3D``.
+        ``tf.keras.layers.MaxPool1D``, ``MaxPool2D`` and ``MaxPool3D``, whose padding is ``"valid"`` unless given.
     """
 
     kernel_size: int | tuple[int, ...] = static()
@@ -78,7 +78,8 @@ class AvgPool:
         [2.5, 4.5, 10.5, 12.5]
 
     References:
-        ``tf.keras.layers.AveragePooling1D``, ``AveragePooling2D`` and ``AveragePooling3D``.
+        ``tf.keras.layers.AveragePooling1D``, ``AveragePooling2D`` and ``AveragePooling3D``, whose padding is
+        ``"valid"`` unless given.
     """
 
     kernel_size: int | tuple[int, ...] = static()

@@ -72,7 +72,11 @@ def convolve_images(
 
 
 def _pays(share: float, w: jax.Array) -> bool:
-    """Whether XLA's own kernels are faster with so large a share of needless outputs; where in doubt, they are not."""
+    """Whether XLA's own kernels are faster with so large a share of needless outputs, by the release of jaxlib.
+
+    Where that was not measured, as for jaxlib 0.11, the plain form is taken. The figures are in docs/lowerings.rst,
+    "Needless outputs".
+    """
     if not jnp.issubdtype(w.dtype, jnp.floating):
         return False
     if JAXLIB[:2] == (0, 10):
